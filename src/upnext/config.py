@@ -1,0 +1,422 @@
+"""One typed configuration for a home; its sections are the funnel in order.
+
+Defaults < ``upnext.toml`` < environment (``UPNEXT__RANKING__TASKS__CLICK__WEIGHT=2``) < flags
+(``--set ranking.tasks.click.weight=2``). Unknown keys are refused with the nearest right name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from upnext.errors import ConfigError
+
+ENV_PREFIX = "UPNEXT__"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _merged(defaults: Mapping[str, Section], given: object) -> object:
+    """A table whose entries keep the default's fields that the file does not name."""
+    if not isinstance(given, dict):
+        return given
+    merged: dict[str, object] = dict(defaults)
+    for name, entry in given.items():
+        if name in defaults and isinstance(entry, dict):
+            entry = {**defaults[name].model_dump(), **entry}
+        merged[name] = entry
+    return merged
+
+
+class EventType(Section):
+    """How one kind of event counts."""
+
+    weight: float = Field(1.0, description="Preference it expresses; 0 = none, below 0 = against the item.", ge=-100, le=100)
+    min_value: float | None = Field(None, description="Below this value (seconds, stars) it expresses no preference.")
+
+
+def _default_types() -> dict[str, EventType]:
+    return {
+        "impression": EventType(weight=0.0),
+        "seen": EventType(weight=0.0),
+        "click": EventType(weight=1.0),
+        "watch": EventType(weight=1.0, min_value=10.0),
+        "like": EventType(weight=2.0),
+        "share": EventType(weight=3.0),
+        "long_view": EventType(weight=2.0),
+        "rating": EventType(weight=1.0),
+        "purchase": EventType(weight=3.0),
+        "follow": EventType(weight=2.0),
+        "comment": EventType(weight=2.0),
+        "dislike": EventType(weight=-1.0),
+        "hide": EventType(weight=-1.0),
+    }
+
+
+class EventsConfig(Section):
+    """[events] What people do. `impression` = shown by a slate whose outcome is logged; `seen` = known to have been exposed, nothing more."""
+
+    types: dict[str, EventType] = Field(
+        default_factory=_default_types,
+        description="Every event type that is accepted. Add your own: [events.types.bookmark] weight = 2.",
+    )
+
+    @field_validator("types", mode="before")
+    @classmethod
+    def _keep_defaults(cls, given: object) -> object:
+        return _merged(_default_types(), given)
+
+
+class StorageConfig(Section):
+    """[storage] Where the log, the catalogue and the models live."""
+
+    log: str = Field("sqlite:///var/log.db", description="The event log and catalogue. A relative path is inside the home.")
+    models: str = Field("var/models", description="Published model versions.")
+    keep_versions: int = Field(5, description="Older model versions are deleted.", ge=1)
+
+
+class SourceConfig(Section):
+    enabled: bool = Field(True, description="Take part at all.")
+    quota: int = Field(200, description="At most this many candidates.", ge=0, le=100_000)
+
+
+class ALSConfig(SourceConfig):
+    """[candidates.als] Matrix factorisation for implicit feedback; users are folded in at request time."""
+
+    quota: int = Field(300, description="At most this many candidates.", ge=0)
+    embedding_size: int = Field(64, description="Number of factors.", ge=2, le=1024)
+    regularization: float = Field(0.05, description="L2 on the factors.", gt=0)
+    alpha: float = Field(10.0, description="Confidence of an event of weight 1.", gt=0)
+    epochs: int = Field(12, description="Alternating sweeps.", ge=1)
+
+
+class TwoTowerConfig(SourceConfig):
+    """[candidates.two_tower] User tower and item tower; nearest items by FAISS."""
+
+    quota: int = Field(500, description="At most this many candidates.", ge=0)
+    embedding_size: int = Field(64, description="Size of user and item vectors.", ge=4, le=1024)
+    epochs: int = Field(12, description="At most; stops early when validation recall stops rising.", ge=1)
+    batch_size: int = Field(1024, description="Examples a step.", ge=8)
+    learning_rate: float = Field(2e-3, description="Adam's step.", gt=0)
+    negatives: int = Field(1024, description="Uniform negatives shared by a batch, besides the in-batch ones.", ge=0)
+    temperature: float = Field(0.07, description="Softmax temperature on cosine similarities.", gt=0)
+    id_dropout: float = Field(0.3, description="How often training hides an item's id, so that content alone places it.", ge=0, le=1)
+    history_size: int = Field(50, description="Watched items that the user tower reads.", ge=1, le=500)
+    encoder: Literal["average", "transformer"] = Field("transformer", description="How the history is read.")
+    examples_per_user: int = Field(100, description="Latest examples kept a user, so that the heaviest do not decide for all.", ge=1)
+
+
+class TrendingConfig(SourceConfig):
+    """[candidates.trending] What is being watched now, decayed by time."""
+
+    quota: int = Field(100, description="At most this many candidates.", ge=0)
+    half_life_hours: float = Field(24.0, description="After this long an event counts half.", gt=0)
+
+
+class WatchAgainConfig(SourceConfig):
+    """[candidates.watch_again] Continue what was left unfinished; repeat what is repeated."""
+
+    quota: int = Field(20, description="At most this many candidates.", ge=0)
+    finished_from: float = Field(0.9, description="A watch of at least this share of the duration is finished.", ge=0, le=1)
+    min_duration: float = Field(300.0, description="Only items at least this long (seconds) are continued.", ge=0)
+    min_repeats: int = Field(3, description="Items acted on in at least this many sittings are offered again.", ge=2)
+
+
+class BecauseYouWatchedConfig(SourceConfig):
+    """[candidates.because_you_watched] Co-visitation: what others went on to, with recency and direction."""
+
+    quota: int = Field(400, description="At most this many candidates.", ge=0)
+    neighbours: int = Field(200, description="Neighbours kept an item.", ge=1)
+    shrinkage: float = Field(20.0, description="Pulls similarities of rare items down.", ge=0)
+    history_decay: float = Field(0.8, description="Weight of each older history item against the next newer one.", gt=0, le=1)
+    window: int = Field(3, description="How many steps ahead the directed part looks; 0 = undirected only.", ge=0, le=50)
+
+
+class NewItemsConfig(SourceConfig):
+    """[candidates.new_items] Just published, and not yet tried."""
+
+    quota: int = Field(60, description="At most this many candidates.", ge=0)
+    max_age_days: float = Field(7.0, description="How old is still new.", gt=0)
+
+
+class CandidatesConfig(Section):
+    """[candidates] Millions of items -> about a thousand. Each source has a quota and a score column."""
+
+    total: int = Field(1000, description="Candidates that reach the ranker, at most.", ge=1, le=100_000)
+    als: ALSConfig = Field(default_factory=ALSConfig)
+    two_tower: TwoTowerConfig = Field(default_factory=TwoTowerConfig)
+    because_you_watched: BecauseYouWatchedConfig = Field(default_factory=BecauseYouWatchedConfig)
+    trending: TrendingConfig = Field(default_factory=TrendingConfig)
+    watch_again: WatchAgainConfig = Field(default_factory=WatchAgainConfig)
+    new_items: NewItemsConfig = Field(default_factory=NewItemsConfig)
+
+
+class FeaturesConfig(Section):
+    """[features] What is known at the moment of the request; the same definition serves and trains."""
+
+    history_size: int = Field(64, description="Last events kept a user, of feedback and of impressions each.", ge=1, le=1000)
+    half_lives_days: tuple[float, ...] = Field((1.0, 14.0), description="Decay of the counters; each adds its own features.", min_length=1, max_length=4)
+    tick_seconds: int = Field(60, description="Shared counters advance in steps of this many seconds.", ge=1)
+
+
+class TaskConfig(Section):
+    """One head of the ranker."""
+
+    event: str = Field(description="The event type that is predicted.")
+    kind: Literal["binary", "seconds"] = Field("binary", description="A probability, or seconds watched.")
+    weight: float = Field(0.0, description="In value = sum of weight x prediction. Can be changed without retraining.")
+    cap: float = Field(3600.0, description="Seconds: longer watches count as this long.", gt=0)
+
+
+def _default_tasks() -> dict[str, TaskConfig]:
+    return {
+        "click": TaskConfig(event="click", weight=1.0),
+        "like": TaskConfig(event="like", weight=2.0),
+        "share": TaskConfig(event="share", weight=4.0),
+        "long_view": TaskConfig(event="long_view", weight=0.0),
+        "watch": TaskConfig(event="watch", kind="seconds", weight=0.01, cap=3600.0),
+    }
+
+
+class RankingConfig(Section):
+    """[ranking] One multi-task network. A task whose event never occurs in the log is left out, and said so."""
+
+    tasks: dict[str, TaskConfig] = Field(default_factory=_default_tasks, description="The heads, their events and their weights.")
+    embedding_size: int = Field(48, description="Size of item representations inside the ranker.", ge=4, le=512)
+    experts: int = Field(4, description="Experts of the mixture.", ge=1, le=32)
+    expert_sizes: tuple[int, ...] = Field((128, 64), description="Layers of each expert.", min_length=1)
+    attention_heads: int = Field(4, description="Heads of the attention from candidate to history.", ge=1, le=16)
+    history_size: int = Field(50, description="History events attended to.", ge=1, le=500)
+    epochs: int = Field(4, description="At most; stops early on the validation slice.", ge=1)
+    batch_size: int = Field(1024, description="Rows a step.", ge=8)
+    learning_rate: float = Field(1e-3, description="Adam's step.", gt=0)
+    dropout: float = Field(0.1, description="On the experts' inputs.", ge=0, lt=1)
+    id_dropout: float = Field(0.2, description="How often training hides an item's id from the ranker.", ge=0, le=1)
+    candidates_per_event: int = Field(64, description="Without impressions: source candidates beside each chosen item.", ge=2)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _keep_defaults(cls, given: object) -> object:
+        return _merged(_default_tasks(), given)
+
+
+class FiltersConfig(Section):
+    """[reranking.filters] What is never shown."""
+
+    watched: bool = Field(True, description="Remove what the user already acted on (watch_again's proposals are spared).")
+
+
+class ExplorationConfig(Section):
+    """[reranking.exploration] A slot for items that few people have seen, with its propensity logged."""
+
+    slots: int = Field(1, description="Slots of a slate of 10 (in proportion for other sizes).", ge=0, le=10)
+    max_impressions: float = Field(50.0, description="Items shown fewer times than this can be explored.", ge=0)
+    pool: int = Field(50, description="The best of them by optimistic value, among which one is drawn.", ge=1)
+
+
+class RerankingConfig(Section):
+    """[reranking] The slate as a whole."""
+
+    method: Literal["mmr", "dpp", "none"] = Field("mmr", description="How diversity is brought in.")
+    diversity: float = Field(0.2, description="0 = by value alone, 1 = as different as can be.", ge=0, le=1)
+    pool: int = Field(100, description="The best by value, among which the slate is chosen.", ge=1, le=5000)
+    window: int = Field(10, description="DPP: how many neighbouring positions must differ.", ge=1)
+    freshness_boost: float = Field(0.1, description="Share of extra value for an item published this moment.", ge=0, le=10)
+    freshness_half_life_days: float = Field(3.0, description="After this long the boost is half.", gt=0)
+    filters: FiltersConfig = Field(default_factory=FiltersConfig)
+    exploration: ExplorationConfig = Field(default_factory=ExplorationConfig)
+
+
+class ServingConfig(Section):
+    """[serving] The HTTP server."""
+
+    host: str = Field("127.0.0.1", description="Listen address. Anything but loopback needs api_key.")
+    port: int = Field(8080, description="Listen port.", ge=0, le=65535)
+    api_key: str | None = Field(None, description="If set, every call but health needs `Authorization: Bearer KEY`.", min_length=16)
+    deadline_ms: float = Field(150.0, description="The answer degrades in order rather than take longer.", gt=0)
+    max_k: int = Field(500, description="Largest slate a caller may ask for.", ge=1)
+    threads: int = Field(2, description="Requests computed at once.", ge=1, le=256)
+
+
+class TrainingConfig(Section):
+    """[training] How `upnext train` fits the models."""
+
+    seed: int = Field(0, description="Everything random follows from it.", ge=0)
+    threads: int = Field(0, description="0 = all cores.", ge=0)
+    validation_share: float = Field(0.1, description="The last share of the window, by time, decides when to stop.", gt=0, lt=0.5)
+    source_share: float = Field(0.5, description="Sources fitted on this first share of the window score the ranker's examples.", gt=0, lt=1)
+    max_examples: int = Field(2_000_000, description="The ranker learns from at most this many rows, the latest.", ge=100)
+
+
+class EvaluationConfig(Section):
+    """[evaluation] How `upnext evaluate` measures."""
+
+    k: int = Field(10, description="Length of the measured slate.", ge=1)
+    users: int = Field(2000, description="Users measured on whole slates, drawn by seed; 0 = all.", ge=0)
+    watch_cap: float = Field(120.0, description="Seconds at which watch time is capped in MAE and XAUC.", gt=0)
+
+
+class Config(Section):
+    """All of it. ``upnext init`` writes every field with its description."""
+
+    events: EventsConfig = Field(default_factory=EventsConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    candidates: CandidatesConfig = Field(default_factory=CandidatesConfig)
+    features: FeaturesConfig = Field(default_factory=FeaturesConfig)
+    ranking: RankingConfig = Field(default_factory=RankingConfig)
+    reranking: RerankingConfig = Field(default_factory=RerankingConfig)
+    serving: ServingConfig = Field(default_factory=ServingConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+    @model_validator(mode="after")
+    def _tasks_name_known_events(self) -> Config:
+        for name, task in self.ranking.tasks.items():
+            if task.event not in self.events.types:
+                near = _nearest(task.event, self.events.types)
+                raise ValueError(f"ranking.tasks.{name}.event is {task.event!r}, which is no event type{near}")
+        return self
+
+    def digest(self) -> str:
+        """A hash of every setting, for manifests."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_config(
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Defaults, then the file at ``path``, then the environment, then ``key.sub=value`` overrides.
+
+    Raises ConfigError that names the file or flag, the key, the value and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror}). `upnext init DIR` makes one.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    origin = {key: str(path) for key in _leaves(values)}
+    for name, text in sorted((os.environ if environ is None else environ).items()):
+        if name.startswith(ENV_PREFIX):
+            key = name[len(ENV_PREFIX) :].lower().replace("__", ".")
+            _assign(values, key, text, origin, f"environment variable {name}")
+    for item in overrides:
+        key, sign, text = item.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set {item!r}: expected key=value, such as ranking.tasks.click.weight=2")
+        _assign(values, key.strip(), text, origin, f"--set {key.strip()}")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(error, origin, path))) from None
+
+
+def render_toml(config: Config) -> str:
+    """The commented file that ``upnext init`` writes: every section and field with its description."""
+    lines = [
+        "# upnext: the configuration of one home. Sections follow the funnel.",
+        "# Every value below is the default: delete a line to follow the defaults of later versions.",
+    ]
+    for path, section in _sections(config, ()):
+        title = ".".join(path)
+        doc = (section.__doc__ or "").strip().split("] ", 1)[-1]
+        lines += ["", f"# {doc}", f"[{title}]"] if path else []
+        for name, info in type(section).model_fields.items():
+            value = getattr(section, name)
+            if isinstance(value, Section) or _is_table(value):
+                continue
+            shown = _toml(value)
+            lines.append(f"{'# ' if shown is None else ''}{name} = {shown or '...'}  # {info.description}")
+    return "\n".join(lines) + "\n"
+
+
+def _sections(section: Section, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Section]]:
+    if path:
+        yield path, section
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _sections(value, (*path, name))
+        elif _is_table(value):
+            for key, entry in value.items():
+                yield from _sections(entry, (*path, name, key))
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, Section) for entry in value.values())
+
+
+def _toml(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(entry) or "" for entry in value) + "]"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def _assign(values: dict[str, Any], key: str, text: str, origin: dict[str, str], place: str) -> None:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    table = values
+    *parents, last = key.split(".")
+    for parent in parents:
+        entry = table.setdefault(parent, {})
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{place}: {parent!r} is a value, not a section")
+        table = entry
+    table[last] = value
+    origin[key] = place
+
+
+def _explain(error: ValidationError, origin: Mapping[str, str], path: Path | None) -> Iterator[str]:
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        key = ".".join(location)
+        place = next((where for name, where in origin.items() if name == key or name.startswith(key + ".")), str(path))
+        if problem["type"] == "extra_forbidden":
+            yield f"{place}: unknown key {key!r}{_nearest(location[-1], _names_at(location[:-1]))}"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+            yield f"{place}: {key or 'configuration'}: {message}{got}"
+
+
+def _names_at(location: Sequence[str]) -> list[str]:
+    section: Any = Config()
+    for part in location:
+        section = section.get(part, TaskConfig(event="click")) if isinstance(section, dict) else getattr(section, part)
+    return list(section) if isinstance(section, dict) else list(type(section).model_fields)
+
+
+def _nearest(word: str, names: Mapping[str, object] | Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(sorted(names))}"
