@@ -41,7 +41,9 @@ def _merged(defaults: Mapping[str, Section], given: object) -> object:
 class EventType(Section):
     """How one kind of event counts."""
 
-    weight: float = Field(1.0, description="Preference it expresses; 0 = none, below 0 = against the item.", ge=-100, le=100)
+    weight: float = Field(
+        1.0, description="Preference it expresses; 0 = none, below 0 = against the item.", ge=-100, le=100
+    )
     min_value: float | None = Field(None, description="Below this value (seconds, stars) it expresses no preference.")
 
 
@@ -64,7 +66,7 @@ def _default_types() -> dict[str, EventType]:
 
 
 class EventsConfig(Section):
-    """[events] What people do. `impression` = shown by a slate whose outcome is logged; `seen` = known to have been exposed, nothing more."""
+    """[events] What people do. `impression` = shown by a slate; `seen` = known to have been shown, nothing more."""
 
     types: dict[str, EventType] = Field(
         default_factory=_default_types,
@@ -80,7 +82,9 @@ class EventsConfig(Section):
 class StorageConfig(Section):
     """[storage] Where the log, the catalogue and the models live."""
 
-    log: str = Field("sqlite:///var/log.db", description="The event log and catalogue. A relative path is inside the home.")
+    log: str = Field(
+        "sqlite:///var/log.db", description="The event log and catalogue. A relative path is inside the home."
+    )
     models: str = Field("var/models", description="Published model versions.")
     keep_versions: int = Field(5, description="Older model versions are deleted.", ge=1)
 
@@ -110,10 +114,14 @@ class TwoTowerConfig(SourceConfig):
     learning_rate: float = Field(2e-3, description="Adam's step.", gt=0)
     negatives: int = Field(1024, description="Uniform negatives shared by a batch, besides the in-batch ones.", ge=0)
     temperature: float = Field(0.07, description="Softmax temperature on cosine similarities.", gt=0)
-    id_dropout: float = Field(0.3, description="How often training hides an item's id, so that content alone places it.", ge=0, le=1)
+    id_dropout: float = Field(
+        0.3, description="How often training hides an item's id, so that content alone places it.", ge=0, le=1
+    )
     history_size: int = Field(50, description="Watched items that the user tower reads.", ge=1, le=500)
     encoder: Literal["average", "transformer"] = Field("transformer", description="How the history is read.")
-    examples_per_user: int = Field(100, description="Latest examples kept a user, so that the heaviest do not decide for all.", ge=1)
+    examples_per_user: int = Field(
+        100, description="Latest examples kept a user, so that the heaviest do not decide for all.", ge=1
+    )
 
 
 class TrendingConfig(SourceConfig):
@@ -127,7 +135,9 @@ class WatchAgainConfig(SourceConfig):
     """[candidates.watch_again] Continue what was left unfinished; repeat what is repeated."""
 
     quota: int = Field(20, description="At most this many candidates.", ge=0)
-    finished_from: float = Field(0.9, description="A watch of at least this share of the duration is finished.", ge=0, le=1)
+    finished_from: float = Field(
+        0.9, description="A watch of at least this share of the duration is finished.", ge=0, le=1
+    )
     min_duration: float = Field(300.0, description="Only items at least this long (seconds) are continued.", ge=0)
     min_repeats: int = Field(3, description="Items acted on in at least this many sittings are offered again.", ge=2)
 
@@ -138,8 +148,12 @@ class BecauseYouWatchedConfig(SourceConfig):
     quota: int = Field(400, description="At most this many candidates.", ge=0)
     neighbours: int = Field(200, description="Neighbours kept an item.", ge=1)
     shrinkage: float = Field(20.0, description="Pulls similarities of rare items down.", ge=0)
-    history_decay: float = Field(0.8, description="Weight of each older history item against the next newer one.", gt=0, le=1)
-    window: int = Field(3, description="How many steps ahead the directed part looks; 0 = undirected only.", ge=0, le=50)
+    history_decay: float = Field(
+        0.8, description="Weight of each older history item against the next newer one.", gt=0, le=1
+    )
+    window: int = Field(
+        3, description="How many steps ahead the directed part looks; 0 = undirected only.", ge=0, le=50
+    )
 
 
 class NewItemsConfig(SourceConfig):
@@ -164,8 +178,15 @@ class CandidatesConfig(Section):
 class FeaturesConfig(Section):
     """[features] What is known at the moment of the request; the same definition serves and trains."""
 
-    history_size: int = Field(64, description="Last events kept a user, of feedback and of impressions each.", ge=1, le=1000)
-    half_lives_days: tuple[float, ...] = Field((1.0, 14.0), description="Decay of the counters; each adds its own features.", min_length=1, max_length=4)
+    history_size: int = Field(
+        64, description="Last events kept a user, of feedback and of impressions each.", ge=1, le=1000
+    )
+    half_lives_days: tuple[float, ...] = Field(
+        (1.0, 14.0),
+        description="Decay of the counters; each adds its own features.",
+        min_length=1,
+        max_length=4,
+    )
     tick_seconds: int = Field(60, description="Shared counters advance in steps of this many seconds.", ge=1)
 
 
@@ -191,7 +212,9 @@ def _default_tasks() -> dict[str, TaskConfig]:
 class RankingConfig(Section):
     """[ranking] One multi-task network. A task whose event never occurs in the log is left out, and said so."""
 
-    tasks: dict[str, TaskConfig] = Field(default_factory=_default_tasks, description="The heads, their events and their weights.")
+    tasks: dict[str, TaskConfig] = Field(
+        default_factory=_default_tasks, description="The heads, their events and their weights."
+    )
     embedding_size: int = Field(48, description="Size of item representations inside the ranker.", ge=4, le=512)
     experts: int = Field(4, description="Experts of the mixture.", ge=1, le=32)
     expert_sizes: tuple[int, ...] = Field((128, 64), description="Layers of each expert.", min_length=1)
@@ -202,7 +225,9 @@ class RankingConfig(Section):
     learning_rate: float = Field(1e-3, description="Adam's step.", gt=0)
     dropout: float = Field(0.1, description="On the experts' inputs.", ge=0, lt=1)
     id_dropout: float = Field(0.2, description="How often training hides an item's id from the ranker.", ge=0, le=1)
-    candidates_per_event: int = Field(64, description="Without impressions: source candidates beside each chosen item.", ge=2)
+    candidates_per_event: int = Field(
+        64, description="Without impressions: source candidates beside each chosen item.", ge=2
+    )
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -213,7 +238,9 @@ class RankingConfig(Section):
 class FiltersConfig(Section):
     """[reranking.filters] What is never shown."""
 
-    watched: bool = Field(True, description="Remove what the user already acted on (watch_again's proposals are spared).")
+    watched: bool = Field(
+        True, description="Remove what the user already acted on (watch_again's proposals are spared)."
+    )
 
 
 class ExplorationConfig(Section):
@@ -231,7 +258,9 @@ class RerankingConfig(Section):
     diversity: float = Field(0.2, description="0 = by value alone, 1 = as different as can be.", ge=0, le=1)
     pool: int = Field(100, description="The best by value, among which the slate is chosen.", ge=1, le=5000)
     window: int = Field(10, description="DPP: how many neighbouring positions must differ.", ge=1)
-    freshness_boost: float = Field(0.1, description="Share of extra value for an item published this moment.", ge=0, le=10)
+    freshness_boost: float = Field(
+        0.1, description="Share of extra value for an item published this moment.", ge=0, le=10
+    )
     freshness_half_life_days: float = Field(3.0, description="After this long the boost is half.", gt=0)
     filters: FiltersConfig = Field(default_factory=FiltersConfig)
     exploration: ExplorationConfig = Field(default_factory=ExplorationConfig)
@@ -242,7 +271,9 @@ class ServingConfig(Section):
 
     host: str = Field("127.0.0.1", description="Listen address. Anything but loopback needs api_key.")
     port: int = Field(8080, description="Listen port.", ge=0, le=65535)
-    api_key: str | None = Field(None, description="If set, every call but health needs `Authorization: Bearer KEY`.", min_length=16)
+    api_key: str | None = Field(
+        None, description="If set, every call but health needs `Authorization: Bearer KEY`.", min_length=16
+    )
     deadline_ms: float = Field(150.0, description="The answer degrades in order rather than take longer.", gt=0)
     max_k: int = Field(500, description="Largest slate a caller may ask for.", ge=1)
     threads: int = Field(2, description="Requests computed at once.", ge=1, le=256)
@@ -253,9 +284,18 @@ class TrainingConfig(Section):
 
     seed: int = Field(0, description="Everything random follows from it.", ge=0)
     threads: int = Field(0, description="0 = all cores.", ge=0)
-    validation_share: float = Field(0.1, description="The last share of the window, by time, decides when to stop.", gt=0, lt=0.5)
-    source_share: float = Field(0.5, description="Sources fitted on this first share of the window score the ranker's examples.", gt=0, lt=1)
-    max_examples: int = Field(2_000_000, description="The ranker learns from at most this many rows, the latest.", ge=100)
+    validation_share: float = Field(
+        0.1, description="The last share of the window, by time, decides when to stop.", gt=0, lt=0.5
+    )
+    source_share: float = Field(
+        0.5,
+        description="Sources fitted on this first share of the window score the ranker's examples.",
+        gt=0,
+        lt=1,
+    )
+    max_examples: int = Field(
+        2_000_000, description="The ranker learns from at most this many rows, the latest.", ge=100
+    )
 
 
 class EvaluationConfig(Section):

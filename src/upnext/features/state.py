@@ -1,0 +1,165 @@
+"""The feature state: everything the funnel knows of users and items now. A view that tails the log.
+
+What a user just did counts at once (histories, seen items). Counters that many users share advance in ticks: a
+request reads the last closed tick, so that replay can read the very same numbers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from upnext.config import FeaturesConfig
+from upnext.features.counters import Counters
+from upnext.features.histories import LastK
+from upnext.features.pairs import UserItems
+from upnext.features.roles import POSITIVE, EventRoles
+from upnext.types import Catalogue, Events, Float32, History, Int32, Int64
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Counters read for N rows and B requests, as of each request's last closed tick."""
+
+    item: Float32  # [N, H, C]
+    author: Float32  # [N, H, C]
+    category: Float32  # [N, H, C]
+    user: Float32  # [B, H, C]
+    overall: Float32  # [B, H, C]
+
+
+class FeatureState:
+    """Thread-safe: applying and reading take turns under one lock, each for well under a millisecond."""
+
+    def __init__(
+        self,
+        config: FeaturesConfig,
+        roles: EventRoles,
+        catalogue: Callable[[], Catalogue],
+        trending_half_life_hours: float = 24.0,
+        histories: bool = True,
+    ) -> None:
+        """``histories=False`` keeps counters only, for replay, which cuts histories out of the whole log."""
+        self.roles = roles
+        self._catalogue = catalogue
+        self._tick = config.tick_seconds * 1000
+        self._lock = threading.RLock()
+        self._pending: list[Events] = []
+        columns = len(roles.columns)
+        self._item, self._author, self._category, self._user, self._overall = (
+            Counters(columns, config.half_lives_days) for _ in range(5)
+        )
+        self._overall.grow(1)
+        self._trend = Counters(1, (trending_half_life_hours / 24,))
+        self._impressions = np.zeros(0, np.float32)
+        self._histories = histories
+        self.acted = LastK(config.history_size)
+        self.shown = LastK(config.history_size)
+        self.seen = UserItems()
+        self.hidden = UserItems()
+
+    def tick(self, now: Int64) -> Int64:
+        """The end of the last closed tick at ``now``, ms."""
+        return now // self._tick * self._tick
+
+    def apply(self, events: Events) -> None:
+        """Take over events in log order."""
+        if not len(events):
+            return
+        with self._lock:
+            self._pending.append(events)
+            if self._histories:
+                self._apply_now(events)
+
+    def advance(self, now: int) -> None:
+        """Bring shared counters up to the last closed tick at ``now``."""
+        with self._lock:
+            if not self._pending:
+                return
+            pending = self._pending[0] if len(self._pending) == 1 else Events.concat(self._pending)
+            due = pending.received_at < now // self._tick * self._tick
+            self._pending = [] if due.all() else [pending.take(~due)]
+            if due.any():
+                self._count(pending if due.all() else pending.take(due))
+
+    def histories(self, users: Int32) -> tuple[History, History]:
+        """(acted, shown) of ``users`` as of now."""
+        with self._lock:
+            return self.acted.read(users), self.shown.read(users)
+
+    def read(self, items: Int32, row: Int64, users: Int32, now: Int64) -> Known:
+        """Counters for items ``[N]``, ``row[n]`` being the request of row n, users and now ``[B]``."""
+        catalogue = self._catalogue()
+        at = self.tick(now)
+        author, category = item_groups(catalogue, items)
+        with self._lock:
+            return Known(
+                self._item.read(items, at[row]),
+                self._author.read(author, at[row]),
+                self._category.read(category, at[row]),
+                self._user.read(users, at),
+                self._overall.read(np.zeros(len(users), np.int64), at),
+            )
+
+    def popularity(self, now: int) -> Float32:
+        """Decayed positive events of every item, with the half-life of trending, ``[items counted so far]``."""
+        with self._lock:
+            return self._trend.all(0, 0, now)
+
+    def impressions(self, items: Int32) -> Float32:
+        """How often each item was ever shown, ``[N]``; at once, not by ticks."""
+        with self._lock:
+            known = (items >= 0) & (items < len(self._impressions))
+            return (
+                np.where(known, self._impressions[np.where(known, items, 0)], 0)
+                if known.any()
+                else np.zeros(len(items), np.float32)
+            )
+
+    def impressions_of_all(self, size: int) -> Float32:
+        """The same for item codes 0 .. size-1."""
+        return self.impressions(np.arange(size, dtype=np.int32))
+
+    def _apply_now(self, events: Events) -> None:
+        shown = self.roles.is_shown[events.type]
+        preference = self.roles.preference(events.type, np.full(len(events), np.nan, np.float32))
+        self.shown.append(events.take(shown))
+        self.acted.append(events.take(~shown))
+        for pairs, mask in ((self.seen, preference > 0), (self.hidden, preference < 0)):
+            rows = np.flatnonzero(mask)
+            pairs.add(events.user[rows], events.item[rows])
+        items = events.item[shown & (events.item >= 0)]
+        if len(items):
+            size = int(items.max()) + 1
+            if size > len(self._impressions):
+                grown = np.zeros(max(size, 2 * len(self._impressions)), np.float32)
+                grown[: len(self._impressions)] = self._impressions
+                self._impressions = grown
+            np.add.at(self._impressions, items, 1)
+
+    def _count(self, events: Events) -> None:
+        row, column, amount = self.roles.counts(events.type, events.value)
+        # Log order within an entity and column is what makes online and replay bits equal.
+        order = np.argsort(row, kind="stable")
+        row, column, amount = row[order], column[order], amount[order]
+        items, users, at = events.item[row], events.user[row], events.received_at[row]
+        author, category = item_groups(self._catalogue(), items)
+        self._item.add(items, column, amount, at)
+        self._author.add(author, column, amount, at)
+        self._category.add(category, column, amount, at)
+        self._user.add(users, column, amount, at)
+        self._overall.add(np.zeros_like(items), column, amount, at)
+        positive = column == POSITIVE
+        self._trend.add(items[positive], np.zeros(int(positive.sum()), np.int64), amount[positive], at[positive])
+
+
+def item_groups(catalogue: Catalogue, items: Int32) -> tuple[Int32, Int32]:
+    """Author and main category of each item; -1 where the item is not (yet) in the catalogue."""
+    known = (items >= 0) & (items < len(catalogue))
+    if not len(catalogue):
+        return np.full(len(items), -1, np.int32), np.full(len(items), -1, np.int32)
+    row = np.where(known, items, 0)
+    return np.where(known, catalogue.author[row], -1), np.where(known, catalogue.category[row, 0], -1)
