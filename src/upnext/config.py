@@ -99,8 +99,8 @@ class ALSConfig(SourceConfig):
 
     quota: int = Field(300, description="At most this many candidates.", ge=0)
     embedding_size: int = Field(64, description="Number of factors.", ge=2, le=1024)
-    regularization: float = Field(0.05, description="L2 on the factors.", gt=0)
-    alpha: float = Field(10.0, description="Confidence of an event of weight 1.", gt=0)
+    regularization: float = Field(50.0, description="L2 on the factors.", gt=0)
+    alpha: float = Field(20.0, description="Confidence of an event of weight 1.", gt=0)
     epochs: int = Field(12, description="Alternating sweeps.", ge=1)
 
 
@@ -112,7 +112,9 @@ class TwoTowerConfig(SourceConfig):
     epochs: int = Field(12, description="At most; stops early when validation recall stops rising.", ge=1)
     batch_size: int = Field(1024, description="Examples a step.", ge=8)
     learning_rate: float = Field(2e-3, description="Adam's step.", gt=0)
-    negatives: int = Field(1024, description="Uniform negatives shared by a batch, besides the in-batch ones.", ge=0)
+    negatives: int = Field(1024, description="Uniform negatives shared by a batch, besides the in-batch ones.", ge=1)
+    in_batch_negatives: int = Field(256, description="Negatives drawn from the other examples of a batch.", ge=0)
+    dropout: float = Field(0.2, description="On the history that the user tower reads.", ge=0, lt=1)
     temperature: float = Field(0.07, description="Softmax temperature on cosine similarities.", gt=0)
     id_dropout: float = Field(
         0.3, description="How often training hides an item's id, so that content alone places it.", ge=0, le=1
@@ -152,7 +154,7 @@ class BecauseYouWatchedConfig(SourceConfig):
         0.8, description="Weight of each older history item against the next newer one.", gt=0, le=1
     )
     window: int = Field(
-        3, description="How many steps ahead the directed part looks; 0 = undirected only.", ge=0, le=50
+        5, description="How many steps ahead the directed part looks; 0 = undirected only.", ge=0, le=50
     )
 
 

@@ -30,6 +30,11 @@ class IdMap:
                 self._codes[id_] = len(self._ids)
                 self._ids.append(id_)
 
+    @property
+    def names(self) -> Sequence[str]:
+        """All ids; the position is the code. Grows as ids are added."""
+        return self._ids
+
     def code(self, id_: str) -> int:
         return self._codes.get(id_, -1)
 

@@ -28,6 +28,7 @@ class LiveCatalogue:
         self._columns = _ItemColumns(0)
         self._now = self._columns.view(0, [])
         self._titles: list[str] = []
+        self.deleted: set[int] = set()
 
     def __call__(self) -> Catalogue:
         return self._now
@@ -48,6 +49,10 @@ class LiveCatalogue:
         columns.author[code] = _encode(self.authors, items["author"])
         columns.category[code] = self._encode_categories(items["categories"])
         columns.available[code] = (items["available"].fill_null(True) & ~items["deleted"]).to_numpy()
+        gone = items["deleted"].to_numpy()
+        if self.deleted:
+            self.deleted.difference_update(code[~gone].tolist())
+        self.deleted.update(code[gone].tolist())
         self._titles.extend([""] * (size - len(self._titles)))
         for row, title in zip(code.tolist(), items["title"].fill_null("").to_list(), strict=True):
             self._titles[row] = title

@@ -42,6 +42,10 @@ class Counters:
         self.grow(int(row.max()) + 1)
         for h, half_life in enumerate(self._half_life):
             epoch = _EPOCH * half_life
+            if np.floor(at.max() / epoch) * epoch <= self._landmark[h]:  # nearly always
+                weight = np.exp2((at - self._landmark[h]) / half_life)
+                np.add.at(self._sum[:, h, :], (row, column), amount * weight)
+                continue
             mark = np.maximum.accumulate(np.maximum(np.floor(at / epoch) * epoch, self._landmark[h]))
             for landmark in np.unique(mark):
                 self._move_landmark(h, float(landmark))

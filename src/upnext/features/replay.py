@@ -16,7 +16,7 @@ from upnext.config import FeaturesConfig
 from upnext.features.definitions import Inputs, compute, groups
 from upnext.features.histories import HistoryIndex
 from upnext.features.roles import EventRoles
-from upnext.features.state import FeatureState, Known
+from upnext.features.state import FeatureState, Known, Tally
 from upnext.types import Catalogue, Events, Float32, History, Int32, Int64, ragged_rows
 
 _ROWS_AT_ONCE = 16_384
@@ -105,7 +105,8 @@ class Replay:
         return out
 
     def _counters(self, moments: Moments, step: Callable[[int, str], None] | None) -> Known:
-        state = FeatureState(self._config, self._roles, self._catalogue, histories=False)
+        state = FeatureState(self._config, self._roles, self._catalogue)
+        tally = Tally.of(self._events, self._roles, self._catalogue())
         size, batch = len(moments.item), len(moments.user)
         shape = (len(self._config.half_lives_days), len(self._roles.columns))
         known = Known(*(np.zeros((n, *shape), np.float32) for n in (size, size, size, batch, batch)))
@@ -117,8 +118,7 @@ class Replay:
             requests = order[first:last]
             until = int(np.searchsorted(self._events.received_at, tick[requests[0]], side="left"))
             if until > applied:
-                state.apply(self._events.take(slice(applied, until)))
-                state.advance(int(tick[requests[0]]))
+                state.count(tally.of_events(applied, until))
                 applied = until
             number = sizes[requests]
             row = np.repeat(np.arange(len(requests)), number)

@@ -17,7 +17,7 @@ from upnext.features.counters import Counters
 from upnext.features.histories import LastK
 from upnext.features.pairs import UserItems
 from upnext.features.roles import POSITIVE, EventRoles
-from upnext.types import Catalogue, Events, Float32, History, Int32, Int64
+from upnext.types import Catalogue, Events, Float32, Float64, History, Int32, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,7 @@ class FeatureState:
         roles: EventRoles,
         catalogue: Callable[[], Catalogue],
         trending_half_life_hours: float = 24.0,
-        histories: bool = True,
     ) -> None:
-        """``histories=False`` keeps counters only, for replay, which cuts histories out of the whole log."""
         self.roles = roles
         self._catalogue = catalogue
         self._tick = config.tick_seconds * 1000
@@ -55,7 +53,6 @@ class FeatureState:
         self._overall.grow(1)
         self._trend = Counters(1, (trending_half_life_hours / 24,))
         self._impressions = np.zeros(0, np.float32)
-        self._histories = histories
         self.acted = LastK(config.history_size)
         self.shown = LastK(config.history_size)
         self.seen = UserItems()
@@ -71,8 +68,7 @@ class FeatureState:
             return
         with self._lock:
             self._pending.append(events)
-            if self._histories:
-                self._apply_now(events)
+            self._apply_now(events)
 
     def advance(self, now: int) -> None:
         """Bring shared counters up to the last closed tick at ``now``."""
@@ -83,7 +79,8 @@ class FeatureState:
             due = pending.received_at < now // self._tick * self._tick
             self._pending = [] if due.all() else [pending.take(~due)]
             if due.any():
-                self._count(pending if due.all() else pending.take(due))
+                news = pending if due.all() else pending.take(due)
+                self.count(Tally.of(news, self.roles, self._catalogue()))
 
     def histories(self, users: Int32) -> tuple[History, History]:
         """(acted, shown) of ``users`` as of now."""
@@ -108,6 +105,12 @@ class FeatureState:
         """Decayed positive events of every item, with the half-life of trending, ``[items counted so far]``."""
         with self._lock:
             return self._trend.all(0, 0, now)
+
+    def positives(self, now: int, size: int) -> Float32:
+        """Positive events of items 0 .. size-1, decayed by the longest half-life of the features."""
+        with self._lock:
+            found = self._item.all(POSITIVE, -1, now)
+        return np.pad(found[:size], (0, max(size - len(found), 0)))
 
     def impressions(self, items: Int32) -> Float32:
         """How often each item was ever shown, ``[N]``; at once, not by ticks."""
@@ -140,20 +143,48 @@ class FeatureState:
                 self._impressions = grown
             np.add.at(self._impressions, items, 1)
 
-    def _count(self, events: Events) -> None:
-        row, column, amount = self.roles.counts(events.type, events.value)
+    def count(self, tally: Tally) -> None:
+        """Add to the shared counters."""
+        with self._lock:
+            self._item.add(tally.item, tally.column, tally.amount, tally.at)
+            self._author.add(tally.author, tally.column, tally.amount, tally.at)
+            self._category.add(tally.category, tally.column, tally.amount, tally.at)
+            self._user.add(tally.user, tally.column, tally.amount, tally.at)
+            self._overall.add(np.zeros_like(tally.item), tally.column, tally.amount, tally.at)
+            of = tally.column == POSITIVE
+            first = np.zeros(int(of.sum()), np.int64)
+            self._trend.add(tally.item[of], first, tally.amount[of], tally.at[of])
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a run of events adds to the counters, in log order: one row a (event, column)."""
+
+    event: Int64  # place of the event in the run
+    column: Int64
+    amount: Float64
+    item: Int32
+    author: Int32
+    category: Int32
+    user: Int32
+    at: Int64
+
+    @classmethod
+    def of(cls, events: Events, roles: EventRoles, catalogue: Catalogue) -> Tally:
+        row, column, amount = roles.counts(events.type, events.value)
         # Log order within an entity and column is what makes online and replay bits equal.
         order = np.argsort(row, kind="stable")
-        row, column, amount = row[order], column[order], amount[order]
-        items, users, at = events.item[row], events.user[row], events.received_at[row]
-        author, category = item_groups(self._catalogue(), items)
-        self._item.add(items, column, amount, at)
-        self._author.add(author, column, amount, at)
-        self._category.add(category, column, amount, at)
-        self._user.add(users, column, amount, at)
-        self._overall.add(np.zeros_like(items), column, amount, at)
-        positive = column == POSITIVE
-        self._trend.add(items[positive], np.zeros(int(positive.sum()), np.int64), amount[positive], at[positive])
+        row = row[order]
+        items = events.item[row]
+        author, category = item_groups(catalogue, items)
+        return cls(
+            row, column[order], amount[order], items, author, category, events.user[row], events.received_at[row]
+        )
+
+    def of_events(self, start: int, stop: int) -> Tally:
+        """The part that events start .. stop-1 of the run add."""
+        part = slice(*np.searchsorted(self.event, [start, stop]))
+        return Tally(*(getattr(self, name)[part] for name in Tally.__slots__))
 
 
 def item_groups(catalogue: Catalogue, items: Int32) -> tuple[Int32, Int32]:

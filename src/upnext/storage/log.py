@@ -18,8 +18,11 @@ IdKind = Literal["user", "item", "surface", "event_type"]
 
 ACCEPTED, DUPLICATE = 0, 1
 
-# What append_events, upsert_items and upsert_users take. All columns but the first ones named in REQUIRED_* may
-# be missing or null. Times are Unix milliseconds.
+# What append_events, upsert_items and upsert_users take. All columns but those named in REQUIRED_* may be missing
+# or null. Times are Unix milliseconds.
+REQUIRED_EVENT = ("event_type", "user_id", "item_id", "happened_at")
+REQUIRED_ITEM = ("item_id",)
+REQUIRED_USER = ("user_id",)
 EVENT_SCHEMA: dict[str, pl.DataType] = {
     "event_id": pl.String(),  # idempotency key; derived from the row's content where null
     "event_type": pl.String(),

@@ -34,15 +34,18 @@ def event_weights(types: Mapping[str, EventType], names: Sequence[str]) -> tuple
     return np.array([entry.weight for entry in found], np.float32), np.array(least, np.float32)
 
 
-def positives(events: Events, weight: Float32, least: Float32, users: int, items: int) -> Interactions:
+def positive_rows(events: Events, weight: Float32, least: Float32) -> Int64:
     """The events that express a preference: weight above 0 and, where the type asks for one, enough value."""
     value = np.nan_to_num(events.value, nan=np.inf)  # an event without a value is taken at its word
-    rows = np.flatnonzero((weight[events.type] > 0) & (value >= least[events.type]) & (events.user >= 0))
-    return Interactions(
-        events.user[rows],
-        events.item[rows],
-        weight[events.type[rows]],
-        events.received_at[rows],
-        users,
-        items,
-    )
+    return np.flatnonzero((weight[events.type] > 0) & (value >= least[events.type]) & (events.user >= 0))
+
+
+def take_interactions(events: Events, rows: Int64, weight: Float32, users: int, items: int) -> Interactions:
+    """The given rows of the log as interactions."""
+    taken = events.take(rows)
+    return Interactions(taken.user, taken.item, weight[taken.type], taken.received_at, users, items)
+
+
+def positives(events: Events, weight: Float32, least: Float32, users: int, items: int) -> Interactions:
+    """All events that express a preference, as interactions."""
+    return take_interactions(events, positive_rows(events, weight, least), weight, users, items)

@@ -1,0 +1,225 @@
+"""Configuration + a model version -> a live funnel. The only importer of the stages' implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from upnext.candidates.als import ALS, ALSFactors
+from upnext.candidates.because_you_watched import BecauseYouWatched, CoVisitation
+from upnext.candidates.new_items import NewItems
+from upnext.candidates.trending import Trending
+from upnext.candidates.two_tower import TwoTower
+from upnext.candidates.watch_again import WatchAgain
+from upnext.config import Config, SourceConfig
+from upnext.content import ItemContent, Vocabulary, encode_items, encode_surfaces, encode_users, place_users
+from upnext.features.hydrate import SourceScores, StateFeatures
+from upnext.live import Live
+from upnext.pipeline import Funnel
+from upnext.ranking.item_vectors import ItemVectors
+from upnext.ranking.linear import Linear
+from upnext.ranking.multi_task import SCORER_FILE, MultiTask, RankerSpec, open_session
+from upnext.ranking.value import WeightedSum
+from upnext.reranking.dpp import DPP
+from upnext.reranking.exploration import Exploration
+from upnext.reranking.filters import Available, Blocked, Excluded, InCategories, Published, Watched
+from upnext.reranking.freshness import FreshnessBoost
+from upnext.reranking.mmr import MMR
+from upnext.reranking.similarity import Similarity
+from upnext.stages import Filter, Hydrator, Observer, PairScorer, Reranker, Source
+from upnext.types import Int32, Requests
+
+SOURCES_FOLDER = "sources"
+RANKER_FOLDER = "ranker"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The sources of one model version, in the order of the configuration; models that are absent are left out."""
+
+    enabled: Sequence[tuple[Source, int]]  # with their quotas
+    scorers: Sequence[PairScorer]
+    two_tower: TwoTower | None
+
+    def upsert(self, codes: Int32, content: Callable[[Vocabulary], ItemContent]) -> None:
+        """Make new or changed items findable by their content."""
+        if self.two_tower is not None and len(codes):
+            self.two_tower.upsert(codes, content(self.two_tower.vocabulary))
+
+
+def load_sources(config: Config, live: Live, directory: Path) -> Sources:
+    """The sources over the models in ``directory`` and the live state."""
+    c, roles, folder = config.candidates, live.roles, directory / SOURCES_FOLDER
+    found: list[tuple[Source, SourceConfig]] = []
+    two_tower = None
+    if (folder / "als").exists():
+        found.append((ALS(ALSFactors.load(folder / "als"), roles.weight, roles.least), c.als))
+    if (folder / "two_tower").exists():
+        two_tower = load_two_tower(live, folder / "two_tower")
+        found.append((two_tower, c.two_tower))
+    if (folder / "because_you_watched").exists():
+        neighbours = CoVisitation.load(folder / "because_you_watched")
+        source = BecauseYouWatched(neighbours, c.because_you_watched.history_decay, roles.weight, roles.least)
+        found.append((source, c.because_you_watched))
+    found += live_sources(config, live)
+    return Sources(
+        [(source, entry.quota) for source, entry in found if entry.enabled],
+        [source for source, _ in found if isinstance(source, PairScorer)],
+        two_tower,
+    )
+
+
+def live_sources(config: Config, live: Live) -> list[tuple[Source, SourceConfig]]:
+    """The sources that need no model: they read the live state."""
+    c, roles = config.candidates, live.roles
+    return [
+        (Trending(live.state.popularity), c.trending),
+        (WatchAgain(c.watch_again, live.catalogue, _seconds_types(live), roles.weight, roles.least), c.watch_again),
+        (NewItems(c.new_items, live.catalogue, roles.weight, roles.least, live.state.impressions), c.new_items),
+    ]
+
+
+def without_model(config: Config, live: Live, observers: Sequence[Observer] = ()) -> Funnel:
+    """What can be answered before anything was trained: the live sources, in their own order."""
+    return Funnel(
+        sources=[(source, entry.quota) for source, entry in live_sources(config, live) if entry.enabled],
+        filters=filters(config, live),
+        hydrators=(),
+        rankers=(),
+        value=WeightedSum(dict, {}),
+        boost=FreshnessBoost(live.catalogue, 0.0, config.reranking.freshness_half_life_days),
+        rerankers=(),
+        total=config.candidates.total,
+        observers=observers,
+    )
+
+
+def _seconds_types(live: Live) -> list[int]:
+    """Codes of the event types whose value is seconds watched."""
+    events = {task.event for task in live.config.ranking.tasks.values() if task.kind == "seconds"}
+    return [code for code, name in enumerate(live.roles.names) if name in events]
+
+
+def load_two_tower(live: Live, directory: Path) -> TwoTower:
+    vocabulary = Vocabulary.load(directory)
+    return TwoTower.load(
+        directory,
+        live.roles.weight,
+        live.roles.least,
+        lambda users: encode_users(live.users(), live.users.attributes.names, vocabulary, users),
+        lambda surfaces: encode_surfaces(surfaces, live.surfaces.names, vocabulary),
+    )
+
+
+def hydrators(config: Config, live: Live, scorers: Sequence[PairScorer]) -> tuple[Hydrator, ...]:
+    """The features in the order of the matrix; training replays the very same."""
+    return (StateFeatures(config.features, live.state, live.catalogue), SourceScores(scorers))
+
+
+@dataclass(frozen=True)
+class Model:
+    """One loaded model version: the funnel, and how to make new items known to it."""
+
+    version: str
+    funnel: Funnel
+    sources: Sources
+    ranker: MultiTask
+    _vectors: ItemVectors
+    _vocabulary: Vocabulary
+    _live: Live
+
+    def upsert_items(self, codes: Int32) -> None:
+        """Embed new or changed items from their content, so that they can be found and ranked."""
+        if len(codes):
+            self.sources.upsert(codes, lambda vocabulary: self._content(vocabulary, codes))
+            self._vectors.upsert(codes, self._content(self._vocabulary, codes).columns())
+
+    def _content(self, vocabulary: Vocabulary, codes: Int32) -> ItemContent:
+        return item_content(self._live, vocabulary, codes)
+
+
+def item_content(live: Live, vocabulary: Vocabulary, codes: Int32 | None = None) -> ItemContent:
+    """The live catalogue's items as codes of a vocabulary."""
+    catalogue = live.catalogue
+    return encode_items(catalogue(), catalogue.authors.names, catalogue.categories.names, vocabulary, codes)
+
+
+def user_inputs(live: Live, vocabulary: Vocabulary) -> Callable[[Requests], dict[str, Int32]]:
+    """What the ranker reads of the user and the context, as codes of a vocabulary."""
+
+    def inputs(requests: Requests) -> dict[str, Int32]:
+        return {
+            "user": place_users(requests.user, vocabulary),
+            "attribute": encode_users(live.users(), live.users.attributes.names, vocabulary, requests.user),
+            "surface": encode_surfaces(requests.surface, live.surfaces.names, vocabulary),
+        }
+
+    return inputs
+
+
+def build(config: Config, live: Live, directory: Path, version: str, observers: Sequence[Observer] = ()) -> Model:
+    """The funnel over the model in ``directory``. Raises ArtifactError when a part is missing or does not fit."""
+    sources = load_sources(config, live, directory)
+    folder = directory / RANKER_FOLDER
+    spec, vocabulary = RankerSpec.load(folder), Vocabulary.load(folder)
+    vectors = ItemVectors.load(folder)
+    ranker = MultiTask(
+        spec,
+        open_session(folder / SCORER_FILE),
+        vectors,
+        user_inputs(live, vocabulary),
+        lambda: live.roles.names,
+    )
+    funnel = Funnel(
+        sources=sources.enabled,
+        filters=filters(config, live),
+        hydrators=hydrators(config, live, sources.scorers),
+        rankers=(ranker, Linear.load(folder, spec.columns, spec.feature_names)),
+        value=WeightedSum(
+            lambda: {name: task.weight for name, task in config.ranking.tasks.items()}, task_columns(spec)
+        ),
+        boost=FreshnessBoost(
+            live.catalogue, config.reranking.freshness_boost, config.reranking.freshness_half_life_days
+        ),
+        rerankers=rerankers(config, live, vectors),
+        total=config.candidates.total,
+        observers=observers,
+    )
+    model = Model(version, funnel, sources, ranker, vectors, vocabulary, live)
+    known = len(vectors())
+    model.upsert_items(np.arange(known, len(live.catalogue()), dtype=np.int32))
+    return model
+
+
+def task_columns(spec: RankerSpec) -> dict[str, str]:
+    """The prediction column that each task's weight multiplies."""
+    return {
+        **{task: f"p_{task}" for task in spec.binary_tasks},
+        **{task: f"{task}_seconds" for task in spec.seconds_tasks},
+    }
+
+
+def filters(config: Config, live: Live) -> tuple[Filter, ...]:
+    state = live.state
+    always: tuple[Filter, ...] = (
+        Available(live.catalogue),
+        Published(live.catalogue),
+        Excluded(),
+        Blocked(live.catalogue, live.users, state.hidden),
+        InCategories(live.catalogue),
+    )
+    return (*always, Watched(state.seen)) if config.reranking.filters.watched else always
+
+
+def rerankers(config: Config, live: Live, vectors: ItemVectors) -> tuple[Reranker, ...]:
+    c = config.reranking
+    similarity = Similarity(live.catalogue, vectors)
+    diversity: dict[str, Reranker] = {
+        "mmr": MMR(similarity, c.diversity, c.pool),
+        "dpp": DPP(similarity, c.diversity, c.pool, c.window),
+    }
+    exploration = Exploration(c.exploration, live.state.impressions, config.training.seed)
+    return (*([diversity[c.method]] if c.method != "none" else []), exploration)

@@ -1,0 +1,209 @@
+"""The items nearest to a vector by inner product: a static main index, a small dynamic part, and tombstones.
+
+One search merges the parts. Readers never wait: every change replaces an immutable state.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import faiss as _faiss
+import numpy as np
+
+from upnext.errors import ArtifactError
+from upnext.types import NO_ITEM, Bool, Float32, Int32, Int64
+
+faiss: Any = _faiss  # its stubs know neither keyword arguments nor what an index is made of
+
+INDEX_FILE = "index.faiss"
+CODES_FILE = "index_codes.npy"
+SETTINGS_FILE = "index.json"
+
+EXACT_BELOW = 200_000
+GRAPH_QUANTISER_FROM = 1_000_000
+SEED = 1234
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What one search sees; arrays are never written to after they are published, only appended beyond ``added``."""
+
+    alive: Bool  # [main rows]
+    dead: int
+    vectors: Float32  # [capacity, d], the dynamic part; rows from ``added`` on are not yet in use
+    codes: Int32  # [capacity]
+    fresh: Bool  # [added], False where a later add or a removal replaced the row
+    added: int
+
+
+class ItemIndex:
+    """Inner-product search over item vectors. Safe to search from many threads while another adds or removes."""
+
+    def __init__(self, main: Any, codes: Int32, probes: int = 0) -> None:
+        """``codes[row]`` is the item of a row of ``main``; ``probes`` = cells searched, 0 for a flat index."""
+        self._main = main
+        self._codes = codes
+        self._probes = probes
+        self._order = np.argsort(codes, kind="stable")
+        self._lock = threading.Lock()
+        size = main.d
+        empty = np.empty((0, size), np.float32)
+        no_rows = np.empty(0, np.bool_)
+        self._state = _State(np.ones(len(codes), np.bool_), 0, empty, np.empty(0, np.int32), no_rows, 0)
+
+    def __len__(self) -> int:
+        """The items that a search can find."""
+        state = self._state
+        return int(len(self._codes) - state.dead + np.count_nonzero(state.fresh))
+
+    @property
+    def size(self) -> int:
+        """Length of the vectors."""
+        return int(self._main.d)
+
+    @classmethod
+    def build(cls, codes: Int32, vectors: Float32, exact_below: int = EXACT_BELOW) -> ItemIndex:
+        """Index ``vectors [n, d]``: exactly when there are few, by cells of 8-bit codes when there are many."""
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        codes = np.ascontiguousarray(codes, np.int32)
+        if len(vectors) < exact_below:
+            flat = faiss.IndexFlatIP(vectors.shape[1])
+            flat.add(vectors)
+            return cls(flat, codes)
+        cells = _cells(len(vectors))
+        inverted = _inverted_file(vectors, cells)
+        inverted.add(vectors)
+        return cls(inverted, codes, probes=max(8, cells // 64))
+
+    def search(self, queries: Float32, k: int) -> tuple[Int32, Float32]:
+        """The best k items of each query: codes ``[B, k]`` (-1 = none) and scores (-inf there).
+
+        Best first; equal scores are ordered by code.
+        """
+        state = self._state
+        queries = np.ascontiguousarray(queries, np.float32)
+        codes, scores = self._search_main(queries, k, state)
+        if state.added:
+            products = queries @ state.vectors[: state.added].T
+            products[:, ~state.fresh] = -np.inf
+            fresh = np.where(state.fresh, state.codes[: state.added], np.int32(NO_ITEM))
+            codes = np.concatenate([codes, np.broadcast_to(fresh, products.shape)], axis=1)
+            scores = np.concatenate([scores, products], axis=1)
+        return _best(codes, scores, k)
+
+    def add(self, codes: Int32, vectors: Float32) -> None:
+        """Put in new items, or new vectors of items that are there; the last vector of a repeated code counts."""
+        last = len(codes) - 1 - np.unique(codes[::-1], return_index=True)[1]
+        codes, vectors = codes[np.sort(last)], vectors[np.sort(last)]
+        with self._lock:
+            state = self._without(self._state, codes)
+            added = state.added + len(codes)
+            state = _grown(state, added)
+            state.vectors[state.added : added] = vectors
+            state.codes[state.added : added] = codes
+            fresh = np.concatenate([state.fresh, np.ones(len(codes), np.bool_)])
+            self._state = replace(state, fresh=fresh, added=added)
+
+    def remove(self, codes: Int32) -> None:
+        """Items with these codes are no longer found; unknown codes are ignored."""
+        with self._lock:
+            self._state = self._without(self._state, codes)
+
+    def save(self, directory: Path) -> None:
+        """Write the main part; what was added or removed since is a view on the log, and not saved."""
+        faiss.write_index(self._main, str(directory / INDEX_FILE))
+        np.save(directory / CODES_FILE, self._codes, allow_pickle=False)
+        (directory / SETTINGS_FILE).write_text(json.dumps({"probes": self._probes}), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> ItemIndex:
+        """Raises ArtifactError when a file is missing or damaged, or the files do not belong together."""
+        try:
+            main = faiss.read_index(str(directory / INDEX_FILE))
+            codes = np.load(directory / CODES_FILE, allow_pickle=False)
+            settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
+            probes = int(settings["probes"])
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise ArtifactError(f"{directory}: no readable item index ({error}). Train again.") from error
+        if main.ntotal != len(codes):
+            raise ArtifactError(f"{directory}: the index has {main.ntotal} rows but {len(codes)} codes. Train again.")
+        return cls(main, codes, probes)
+
+    def _search_main(self, queries: Float32, k: int, state: _State) -> tuple[Int32, Float32]:
+        if not len(self._codes):
+            return np.empty((len(queries), 0), np.int32), np.empty((len(queries), 0), np.float32)
+        # The bitmap must outlive the call: FAISS keeps only a pointer to it.
+        bitmap = np.packbits(state.alive, bitorder="little") if state.dead else None
+        selector = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)
+        parameters = (
+            faiss.SearchParametersIVF(sel=selector, nprobe=self._probes)
+            if self._probes
+            else faiss.SearchParameters(sel=selector)
+        )
+        scores, rows = self._main.search(queries, min(k, len(self._codes)), params=parameters)
+        codes = np.where(rows >= 0, self._codes[rows], np.int32(NO_ITEM))
+        return codes, np.where(rows >= 0, scores, np.float32(-np.inf))
+
+    def _without(self, state: _State, codes: Int32) -> _State:
+        rows = self._rows(codes)
+        rows = rows[state.alive[rows]]
+        fresh = state.fresh
+        if state.added:
+            fresh = fresh & ~np.isin(state.codes[: state.added], codes)
+        if not len(rows):
+            return replace(state, fresh=fresh)
+        alive = state.alive.copy()
+        alive[rows] = False
+        return replace(state, alive=alive, dead=state.dead + len(np.unique(rows)), fresh=fresh)
+
+    def _rows(self, codes: Int32) -> Int64:
+        """Rows of the main part that hold these codes."""
+        if not len(self._codes):
+            return np.empty(0, np.int64)
+        place = np.searchsorted(self._codes, codes, sorter=self._order)
+        rows: Int64 = self._order[np.minimum(place, len(self._order) - 1)]
+        found: Int64 = rows[self._codes[rows] == codes]
+        return found
+
+
+def _best(codes: Int32, scores: Float32, k: int) -> tuple[Int32, Float32]:
+    """The k best of every row, padded to k."""
+    if codes.shape[1] < k:
+        missing = ((0, 0), (0, k - codes.shape[1]))
+        codes = np.pad(codes, missing, constant_values=NO_ITEM)
+        scores = np.pad(scores, missing, constant_values=-np.inf)
+    order = np.lexsort((codes, -scores), axis=1)[:, :k]
+    return np.take_along_axis(codes, order, 1), np.take_along_axis(scores, order, 1)
+
+
+def _grown(state: _State, needed: int) -> _State:
+    """The same state with room for ``needed`` rows in the dynamic part; capacity doubles."""
+    capacity = len(state.codes)
+    if needed <= capacity:
+        return state
+    extra = max(needed, 2 * capacity, 64) - capacity
+    vectors = np.concatenate([state.vectors, np.zeros((extra, state.vectors.shape[1]), np.float32)])
+    return replace(state, vectors=vectors, codes=np.concatenate([state.codes, np.zeros(extra, np.int32)]))
+
+
+def _cells(n: int) -> int:
+    """About two square roots of n, as a power of two."""
+    return int(2 ** round(np.log2(2 * np.sqrt(n))))
+
+
+def _inverted_file(vectors: Float32, cells: int) -> Any:
+    """A trained inverted file of 8-bit codes; from a million items on its cells are found through a graph."""
+    size = vectors.shape[1]
+    graph = len(vectors) >= GRAPH_QUANTISER_FROM
+    kind = f"IVF{cells}_HNSW32,SQ8" if graph else f"IVF{cells},SQ8"
+    index = faiss.index_factory(size, kind, faiss.METRIC_INNER_PRODUCT)
+    index.cp.niter = 10
+    index.cp.seed = SEED
+    sample = min(len(vectors), 64 * cells)
+    rows = np.random.default_rng(SEED).choice(len(vectors), sample, replace=False)
+    index.train(vectors[np.sort(rows)])
+    return index

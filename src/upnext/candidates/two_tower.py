@@ -1,0 +1,259 @@
+"""Two-tower: nearest items to a user vector that is computed from the history as it stands now.
+
+The user tower reads item vectors, not ids: an item embedded a moment ago counts as soon as it is watched.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from upnext.candidates.history import not_to_propose, preference, run_starts
+from upnext.candidates.index import ItemIndex
+from upnext.content import ItemContent, Vocabulary, place_users
+from upnext.errors import ArtifactError
+from upnext.types import NO_ITEM, Bool, Candidates, Float32, Int32, Int64, Ragged, Requests
+
+USER_TOWER_FILE = "user_tower.onnx"
+ITEM_TOWER_FILE = "item_tower.onnx"
+VECTORS_FILE = "item_vectors.npy"
+SETTINGS_FILE = "two_tower.json"
+
+REQUESTS = 1024  # requests a run of the user tower
+ITEMS = 8192  # items a run of the item tower
+REMEMBERED = 16  # batches whose user vectors are kept between proposing and scoring
+
+
+@dataclass(frozen=True, slots=True)
+class RecentItems:
+    """The input of the user tower: the last K positive items, oldest first, right-aligned; weight 0 = no item."""
+
+    item: Int32  # [B, K]
+    weight: Float32  # [B, K], summed over consecutive events of one item
+    at: Int64  # [B, K], when the last of them happened
+
+
+def recent_items(requests: Requests, preferred: Float32, size: int) -> RecentItems:
+    """The last ``size`` items with a positive ``preferred [B, K]``; neighbours of the same item become one."""
+    request, slot = np.nonzero(preferred > 0)
+    item, at = requests.acted.item[request, slot], requests.acted.at[request, slot]
+    weight = preferred[request, slot]
+    first = run_starts(request, item)
+    last = np.append(first[1:], len(item)) - 1
+    request, batch = request[first], len(requests)
+    ends = np.searchsorted(request, np.arange(batch), side="right")
+    column = size - ends[request] + np.arange(len(request))
+    fits = column >= 0
+    place = request[fits], column[fits]
+    recent = RecentItems(
+        np.full((batch, size), NO_ITEM, np.int32),
+        np.zeros((batch, size), np.float32),
+        np.zeros((batch, size), np.int64),
+    )
+    if len(first):
+        recent.item[place] = item[first][fits]
+        recent.weight[place] = np.add.reduceat(weight, first)[fits]
+        recent.at[place] = at[last][fits]
+    return recent
+
+
+class TwoTower:
+    """Source and PairScorer. Scores are cosines of user and item vectors, in [-1, 1]; 0 for what it knows nothing of.
+
+    The user vectors of the last few Requests objects are remembered by identity, so that proposing and scoring
+    compute them once: a Requests object must not be filled with another history afterwards (it is frozen).
+    """
+
+    name = "two_tower"
+
+    def __init__(
+        self,
+        user_tower: Any,
+        item_tower: Any,
+        vectors: Float32,
+        index: ItemIndex,
+        vocabulary: Vocabulary,
+        history_size: int,
+        weight: Float32,
+        least: Float32,
+        attributes: Callable[[Int32], Int32],
+        surfaces: Callable[[Any], Int32],
+    ) -> None:
+        """``vectors[code]`` are unit item vectors, zeros where unknown; ``weight``, ``least`` are by event type.
+
+        ``attributes(user codes [B])`` and ``surfaces(surface codes [B])`` give vocabulary codes of now
+        (content.encode_users, content.encode_surfaces); the towers are ONNX Runtime sessions.
+        """
+        self.vocabulary = vocabulary
+        self._user_tower, self._item_tower = user_tower, item_tower
+        self._vectors, self._index = vectors, index
+        self._known: Bool = np.asarray(vectors.any(axis=1))  # never longer than the vectors: readers take it first
+        self._history_size = history_size
+        self._weight, self._least = weight, least
+        self._attributes, self._surfaces = attributes, surfaces
+        self._remembered: OrderedDict[int, tuple[Requests, Float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        weight: Float32,
+        least: Float32,
+        attributes: Callable[[Int32], Int32],
+        surfaces: Callable[[Any], Int32],
+    ) -> TwoTower:
+        """Raises ArtifactError when a file is missing, damaged, or does not fit the others."""
+        index, vocabulary = ItemIndex.load(directory), Vocabulary.load(directory)
+        try:
+            vectors = np.load(directory / VECTORS_FILE, allow_pickle=False)
+            settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
+            size, history_size = int(settings["embedding_size"]), int(settings["history_size"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ArtifactError(f"{directory}: no readable two-tower model ({error}). Run `upnext train`.") from error
+        if vectors.shape[1] != size or index.size != size:
+            found = f"item vectors of length {vectors.shape[1]}, an index of {index.size}, towers of {size}"
+            raise ArtifactError(f"{directory}: {found} do not belong together. Run `upnext train`.")
+        towers = open_session(directory / USER_TOWER_FILE), open_session(directory / ITEM_TOWER_FILE)
+        return cls(*towers, vectors, index, vocabulary, history_size, weight, least, attributes, surfaces)
+
+    def __call__(self, requests: Requests, k: int) -> Candidates:
+        queries = self.user_vectors(requests)
+        unwanted_request, unwanted_item = not_to_propose(requests)
+        spare = int(np.bincount(unwanted_request, minlength=1).max()) if len(unwanted_request) else 0
+        items, scores = self._index.search(queries, k + spare)
+        span = np.int64(1 << 32)
+        unwanted = unwanted_request * span + unwanted_item
+        rows = np.arange(len(requests))[:, None]
+        keep = (items != NO_ITEM) & queries.any(axis=1, keepdims=True)
+        if len(unwanted):
+            keep &= ~np.isin(rows * span + items, unwanted)
+        keep &= np.cumsum(keep, axis=1) <= k
+        offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64)
+        return Candidates(items[keep], offsets, {"score": scores[keep]})
+
+    def score(self, requests: Requests, candidates: Candidates) -> Float32:
+        queries = self.user_vectors(requests)
+        request, scores = candidates.request, np.zeros(len(candidates), np.float32)
+        rows = np.flatnonzero(self._has_vector(candidates.item))
+        vectors = self._vectors
+        for some in np.split(rows, range(1 << 16, len(rows), 1 << 16)):
+            scores[some] = np.einsum("nd,nd->n", vectors[candidates.item[some]], queries[request[some]])
+        return scores
+
+    def user_vectors(self, requests: Requests) -> Float32:
+        """Unit vectors ``[B, d]``; the mean anchor where a request names anchors; zeros where nothing is known."""
+        with self._lock:
+            found = self._remembered.get(id(requests))
+        if found is not None and found[0] is requests:
+            return found[1]
+        parts = [self._embed_users(part) for part in _chunks(requests)]
+        vectors = np.concatenate(parts) if parts else np.zeros((0, self._index.size), np.float32)
+        vectors = self._toward_anchors(vectors, requests.anchors)
+        with self._lock:
+            self._remembered[id(requests)] = requests, vectors
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        return vectors
+
+    def embed_items(self, content: ItemContent) -> Float32:
+        """Unit item vectors ``[n, d]`` from content, by the item tower."""
+        wanted = {entry.name for entry in self._item_tower.get_inputs()}
+        parts = [np.empty((0, self._index.size), np.float32)]
+        for first in range(0, len(content), ITEMS):
+            columns = content.take(slice(first, first + ITEMS)).columns()
+            inputs = {name: column for name, column in columns.items() if name in wanted}
+            parts.append(self._item_tower.run(None, inputs)[0])
+        return np.concatenate(parts)
+
+    def upsert(self, codes: Int32, content: ItemContent) -> None:
+        """Items that are new, or whose content changed, are found from now on by their content."""
+        if not len(codes):
+            return
+        embedded = self.embed_items(content)
+        with self._lock:
+            missing = int(codes.max()) + 1 - len(self._vectors)
+            if missing > 0:
+                room = max(missing, len(self._vectors))
+                self._vectors = np.concatenate([self._vectors, np.zeros((room, embedded.shape[1]), np.float32)])
+                self._known = np.concatenate([self._known, np.zeros(room, np.bool_)])
+            self._vectors[codes] = embedded  # in place: a reader meets the old numbers or the new, both sensible
+            self._known[codes] = True
+            self._index.add(codes, embedded)
+
+    def remove(self, codes: Int32) -> None:
+        """Items that are no longer proposed; their vectors still explain the histories they are in."""
+        self._index.remove(codes)
+
+    def _embed_users(self, requests: Requests) -> Float32:
+        preferred = preference(requests.acted, self._weight, self._least) * self._has_vector(requests.acted.item)
+        vectors = self._vectors
+        recent = recent_items(requests, preferred, self._history_size)
+        inputs: dict[str, Any] = {
+            "user": place_users(requests.user, self.vocabulary),
+            "vectors": vectors[np.maximum(recent.item, 0)] * (recent.weight > 0)[:, :, None],
+            "weight": recent.weight,
+            "at": recent.at,
+            "now": requests.now,
+            "attributes": self._attributes(requests.user),
+            "surface": self._surfaces(requests.surface),
+        }
+        anything = (inputs["user"] > 0) | recent.weight.any(axis=1) | inputs["attributes"].any(axis=1)
+        return np.where(anything[:, None], self._user_tower.run(None, inputs)[0], 0).astype(np.float32)
+
+    def _has_vector(self, item: Int32) -> Bool:
+        known = self._known
+        inside = (item >= 0) & (item < len(known))
+        return inside & known[np.where(inside, item, 0)]
+
+    def _toward_anchors(self, vectors: Float32, anchors: Ragged) -> Float32:
+        if not len(anchors.item):
+            return vectors
+        request = np.repeat(np.arange(len(vectors)), np.diff(anchors.offsets))
+        known = self._has_vector(anchors.item)
+        total = np.zeros_like(vectors)
+        np.add.at(total, request[known], self._vectors[anchors.item[known]])
+        length = np.linalg.norm(total, axis=1, keepdims=True)
+        toward = total / np.maximum(length, np.float32(1e-12))
+        return np.where((np.diff(anchors.offsets) > 0)[:, None], toward, vectors)
+
+
+def open_session(path: Path) -> Any:
+    """An ONNX Runtime session of one thread: requests run beside each other, not within each other."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no narrower public class
+        raise ArtifactError(f"{path}: not a readable network ({error}). Run `upnext train`.") from error
+
+
+def _chunks(requests: Requests) -> list[Requests]:
+    """The batch in parts that keep memory bounded; anchors and exclusions are not needed here."""
+    if len(requests) <= REQUESTS:
+        return [requests]
+    return [_part(requests, slice(first, first + REQUESTS)) for first in range(0, len(requests), REQUESTS)]
+
+
+def _part(requests: Requests, rows: slice) -> Requests:
+    batch = len(requests.user[rows])
+    return Requests(
+        user=requests.user[rows],
+        now=requests.now[rows],
+        surface=requests.surface[rows],
+        k=requests.k,
+        acted=requests.acted.take(rows),
+        shown=requests.shown.take(rows),
+        exclude=Ragged.empty(batch),
+        anchors=Ragged.empty(batch),
+    )

@@ -1,0 +1,235 @@
+"""The ``upnext`` command. Each verb reads its flags, calls one function, and prints what it found.
+
+Heavy imports happen inside the verbs, so that ``upnext --help`` is instant and ``serve`` never loads torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from upnext import __version__
+from upnext.errors import ConfigError, UpnextError
+from upnext.home import Home
+
+HOME = click.option(
+    "--home", "home", type=click.Path(path_type=Path), default=Path(), help="The home folder.", show_default="."
+)
+SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a setting, e.g. ranking.tasks.click.weight=2.",
+)
+
+
+def console() -> Console:
+    return Console(stderr=False, highlight=False)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="upnext")
+def cli() -> None:
+    """A recommender you can run, read and trust: candidates, ranking, reranking."""
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def init(directory: Path) -> None:
+    """Make DIRECTORY a home: upnext.toml, and var/ for the log and the models."""
+    Home.create(directory)
+    console().print(f"{directory} is ready: settings in {directory / 'upnext.toml'}.")
+    console().print(f"Next: upnext import --home {directory} SOURCE", style="dim")
+
+
+@cli.command("import")
+@HOME
+@SET
+@click.option("--mapping", type=click.Path(path_type=Path), help="A TOML file that names the source's columns.")
+@click.argument("source", nargs=-1, required=True)
+def import_(home: Path, overrides: tuple[str, ...], mapping: Path | None, source: tuple[str, ...]) -> None:
+    """Import items, users and events from SOURCE.
+
+    SOURCE is a file or folder (CSV, JSON lines, Parquet), or a known format and a path: kuairand PATH,
+    movielens PATH, sequences PATH. Importing the same source twice adds nothing.
+    """
+    from upnext.events.importing import import_source
+    from upnext.events.readers import open_source
+
+    opened = Home.open(home, overrides)
+    started = time.perf_counter()
+    log = opened.log()
+    try:
+        reader = open_source(list(source), mapping)
+        summary = import_source(log, reader, opened.config.events.types, opened.rejects, bars())
+    finally:
+        log.close()
+    seconds = time.perf_counter() - started
+    console().print(summary.table())
+    events = summary.read("events")
+    console().print(f"{events:,} events in {seconds:.1f} s ({events / seconds:,.0f} a second)", style="dim")
+
+
+@cli.command()
+@HOME
+@SET
+@click.option("--until", help="Learn only from what was received before this moment (ISO date or time, UTC).")
+@click.option("--seed", type=click.IntRange(min=0), help="Overrides training.seed.")
+def train(home: Path, overrides: tuple[str, ...], until: str | None, seed: int | None) -> None:
+    """Fit every model on the log and publish them as one version."""
+    need_training()
+    from upnext.training.run import train as run
+
+    opened = Home.open(home, (*overrides, *([] if seed is None else [f"training.seed={seed}"])))
+    started = time.perf_counter()
+    manifest = run(opened, None if until is None else moment(until), bars())
+    console().print(f"Published {manifest.version} after {time.perf_counter() - started:.0f} s")
+
+
+@cli.command()
+@HOME
+@SET
+@click.option("--until", help="Measure only what was received before this moment (ISO date or time, UTC).")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write an HTML report with plots to this file.")
+@click.option(
+    "--truth", type=click.Path(path_type=Path), help="A simulated world's folder: compare with what is really best."
+)
+def evaluate(
+    home: Path,
+    overrides: tuple[str, ...],
+    until: str | None,
+    json_file: Path | None,
+    report: Path | None,
+    truth: Path | None,
+) -> None:
+    """Measure the active model on what happened after its training window, stage by stage."""
+    need_training()
+    from upnext.evaluation.run import evaluate as run
+    from upnext.evaluation.report import write_report
+    from upnext.evaluation.results import to_json
+    from upnext.evaluation.table import show
+
+    opened = Home.open(home, overrides)
+    results = run(opened, None if until is None else moment(until), truth, bars())
+    show(results, console())
+    if json_file is not None:
+        json_file.write_text(to_json(results), encoding="utf-8")
+    path = report or opened.directory / "var" / "report.html"
+    write_report(results, path)
+    console().print(f"Report: {path}", style="dim")
+
+
+@cli.command()
+@HOME
+@SET
+@click.option("--host", help="Overrides serving.host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Overrides serving.port; 0 takes any free port.")
+def serve(home: Path, overrides: tuple[str, ...], host: str | None, port: int | None) -> None:
+    """Answer over HTTP, until interrupted."""
+    from upnext.serving.app import run_server
+
+    opened = Home.open(home, overrides)
+    run_server(opened, host, port, on_ready=lambda url: console().print(f"Serving on {url} (endpoints: {url}/docs)"))
+
+
+@cli.command()
+@HOME
+@SET
+@click.argument("user_id")
+@click.option("-n", type=click.IntRange(min=1), default=10, show_default=True, help="How many.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole answer.")
+def recommend(home: Path, overrides: tuple[str, ...], user_id: str, n: int, as_json: bool) -> None:
+    """What should USER_ID see next? Nothing is logged."""
+    from upnext.serving.engine import Engine
+    from upnext.serving.show import recommendation_table
+
+    with Engine(Home.open(home, overrides)) as engine:
+        answer = engine.recommend(user_id=user_id, n=n, log_impressions=False)
+    if as_json:
+        console().print_json(data=answer)
+    else:
+        console().print(recommendation_table(answer))
+
+
+@cli.command()
+@HOME
+@SET
+@click.argument("user_id")
+@click.argument("item_id")
+def explain(home: Path, overrides: tuple[str, ...], user_id: str, item_id: str) -> None:
+    """Why is ITEM_ID shown, or not shown, to USER_ID? Stage by stage."""
+    from upnext.serving.engine import Engine
+
+    with Engine(Home.open(home, overrides)) as engine:
+        console().print_json(data=engine.explain(user_id=user_id, item_id=item_id))
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--items", type=click.IntRange(min=1), default=20_000, show_default=True)
+@click.option("--users", type=click.IntRange(min=1), default=5_000, show_default=True)
+@click.option("--impressions", type=click.IntRange(min=1), default=500_000, show_default=True)
+@click.option("--days", type=click.IntRange(min=1), default=14, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def simulate(directory: Path, items: int, users: int, impressions: int, days: int, seed: int) -> None:
+    """Make a world of users and items whose tastes are known, and write what they did to DIRECTORY."""
+    from upnext.simulation.frames import simulate as run
+    from upnext.simulation.frames import write_world
+    from upnext.simulation.world import WorldConfig
+
+    config = WorldConfig(items=items, users=users, impressions=impressions, days=days, seed=seed)
+    data = run(config, bars())
+    write_world(data, directory)
+    console().print(
+        f"{directory}: {len(data.items):,} items, {len(data.users):,} users, {len(data.events):,} events in {days} days"
+    )
+
+
+def moment(text: str) -> int:
+    """An ISO date or time (UTC where it names no zone) as Unix ms. Raises ConfigError for anything else."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"--until {text!r}: expected an ISO date or time, such as 2026-05-05 or 2026-05-05T12:00"
+        ) from None
+    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def bars() -> Any:
+    from upnext.training.progress import Bars
+
+    return Bars(console())
+
+
+def need_training() -> None:
+    try:
+        import implicit  # noqa: F401
+        import matplotlib  # noqa: F401
+        import onnx  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"training needs {error.name}, which is not installed: pip install 'upnext[train]'") from None
+
+
+def main() -> None:
+    """The entry point: an UpnextError is a sentence, not a stack trace."""
+    try:
+        cli(standalone_mode=False)
+    except UpnextError as error:
+        click.echo(f"upnext: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)

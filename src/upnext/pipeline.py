@@ -1,0 +1,293 @@
+"""The funnel: the only file that knows the order of the stages, and what happens when one of them fails.
+
+    sources -> merge -> filters -> features -> ranker -> value -> boost -> diversity -> exploration -> slate
+
+A source that fails or is late contributes nothing. A filter that fails removes what it guards. A hydrator that
+fails gives its declared defaults. A ranker that fails or has no time falls back to the next simpler one, and in
+the end to the sources' own order. An observer that fails is logged. Whatever was degraded is said in the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from upnext.candidates.merge import merge
+from upnext.stages import Filter, Hydrator, Observer, Ranker, Reranker, Source, Value
+from upnext.types import Candidates, Column, Float32, Int64, Order, Requests, Slate, StageTrace
+
+_LOG = logging.getLogger("upnext.pipeline")
+
+RERANKING_MS = 4.0  # kept free before a deadline for what comes after ranking
+FEWEST_CANDIDATES = 100  # fewer are not worth the full ranker: a lighter one takes over
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """All stages of one deployment. Calling it answers a batch of requests."""
+
+    sources: Sequence[tuple[Source, int]]  # with their quotas
+    filters: Sequence[Filter]
+    hydrators: Sequence[Hydrator]
+    rankers: Sequence[Ranker]  # the best first; each of the others is the fallback of those before it
+    value: Value
+    boost: Value  # value -> utility, what the slate is ordered by
+    rerankers: Sequence[Reranker]
+    total: int = 1000  # candidates after the merge
+    observers: Sequence[Observer] = ()
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, thread_name_prefix="source"))
+    _pace: _Pace = field(default_factory=lambda: _Pace())
+
+    def __call__(self, requests: Requests, deadline_ms: float | None = None, observe: bool = True) -> Slate:
+        """The slates of all requests. With a deadline (for single requests) the answer degrades to keep it."""
+        run = _Run(time.perf_counter(), deadline_ms)
+        candidates = self._propose(requests, run)
+        candidates, removed = self._filter(requests, candidates, run)
+        candidates = self._fit(candidates, run)
+        candidates = self._hydrate(requests, candidates, run)
+        candidates = self._rank(requests, candidates, run)
+        chosen = self._rerank(requests, candidates, run)
+        slate = Slate(chosen, candidates, removed, tuple(run.trace), tuple(run.degraded), run.elapsed())
+        if observe:
+            for observer in self.observers:
+                self._pool.submit(_observe, observer, requests, slate)
+        return slate
+
+    def _propose(self, requests: Requests, run: _Run) -> Candidates:
+        proposals = self._together(requests, run) if run.deadline_ms else self._in_turn(requests, run)
+        quotas = {source.name: quota for source, quota in self.sources}
+        with run.stage("candidates", "merge", sum(map(len, proposals.values()))) as done:
+            empty = Candidates(np.empty(0, np.int32), np.zeros(len(requests) + 1, np.int64))
+            every = {source.name: proposals.get(source.name, empty) for source, _ in self.sources}
+            candidates = merge(every, quotas, self.total)
+            done(len(candidates))
+        return candidates
+
+    def _in_turn(self, requests: Requests, run: _Run) -> dict[str, Candidates]:
+        found = {}
+        for source, quota in self.sources:
+            with run.stage("candidates", source.name) as done:
+                found[source.name] = source(requests, quota)
+                done(len(found[source.name]))
+        return found
+
+    def _together(self, requests: Requests, run: _Run) -> dict[str, Candidates]:
+        """All sources at once; what is not there when half of the time is gone is left out."""
+        futures: dict[str, Future[tuple[Candidates, float]]] = {
+            source.name: self._pool.submit(_timed, source, requests, quota) for source, quota in self.sources
+        }
+        wait(futures.values(), timeout=max(run.left() / 2, 0) / 1000)
+        found = {}
+        for name, future in futures.items():
+            if not future.done():
+                run.note("candidates", name, error="late")
+                future.cancel()
+            elif (error := future.exception()) is not None:
+                run.note("candidates", name, error=_short(error))
+            else:
+                found[name], ms = future.result()
+                run.trace.append(StageTrace("candidates", name, 0, len(found[name]), ms))
+        return found
+
+    def _filter(
+        self, requests: Requests, candidates: Candidates, run: _Run
+    ) -> tuple[Candidates, Mapping[str, Candidates]]:
+        removed = {}
+        for filter_ in self.filters:
+            with run.stage("candidates", f"filter {filter_.name}", len(candidates)) as done:
+                keep = np.zeros(len(candidates), np.bool_)
+                done(0)
+                keep = filter_(requests, candidates)
+                done(int(keep.sum()))
+            if not keep.all():
+                removed[filter_.name] = candidates.keep(~keep)
+                candidates = candidates.keep(keep)
+        return candidates, removed
+
+    def _fit(self, candidates: Candidates, run: _Run) -> Candidates:
+        """Before a deadline, no more candidates than there is time to rank: those the sources put first."""
+        if not run.deadline_ms or candidates.batch != 1:
+            return candidates
+        affordable = max(self._pace.rows_in(run.left() - RERANKING_MS), FEWEST_CANDIDATES)
+        if affordable >= len(candidates):
+            return candidates
+        run.degraded.append(f"candidates: {affordable} of {len(candidates)} ranked to keep the deadline")
+        best = np.sort(np.argsort(-fused_rank(candidates), kind="stable")[:affordable])
+        return candidates.take(best, np.array([0, affordable], np.int64))
+
+    def _hydrate(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
+        started = time.perf_counter()
+        parts: list[Float32] = []
+        names: list[str] = []
+        for hydrator in self.hydrators:
+            part = np.broadcast_to(hydrator.defaults, (len(candidates), len(hydrator.names)))
+            with run.stage("features", _name(hydrator), len(candidates)) as done:
+                part = hydrator(requests, candidates)
+                done(len(part))
+            parts.append(part)
+            names.extend(hydrator.names)
+        self._pace.features(len(candidates), time.perf_counter() - started)
+        matrix = np.concatenate(parts, axis=1) if parts else np.empty((len(candidates), 0), np.float32)
+        return candidates.with_features(matrix, tuple(names))
+
+    def _rank(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
+        columns: Mapping[str, Column] | None = None
+        for place, ranker in enumerate(self.rankers):
+            first = place == 0
+            if first and run.deadline_ms and self._pace.ranking_ms(len(candidates)) > run.left() - RERANKING_MS:
+                run.degraded.append(f"ranking: no time for {ranker.name}")
+                continue
+            started = time.perf_counter()
+            with run.stage("ranking", ranker.name, len(candidates)) as done:
+                columns = ranker(requests, candidates)
+                done(len(candidates))
+            if columns is not None:
+                if first:
+                    self._pace.ranking(len(candidates), time.perf_counter() - started)
+                else:
+                    run.degraded.append(f"ranking: fell back to {ranker.name}")
+                break
+        if columns is None:
+            run.degraded.append("ranking: fell back to the sources' order")
+            return candidates.with_columns({"value": (fused := fused_rank(candidates)), "utility": fused})
+        candidates = candidates.with_columns(columns)
+        with run.stage("ranking", "value", len(candidates)) as done:
+            candidates = candidates.with_columns({"value": self.value(requests, candidates)})
+            done(len(candidates))
+        utility = candidates["value"]
+        with run.stage("reranking", "boost", len(candidates)) as done:
+            utility = self.boost(requests, candidates)
+            done(len(candidates))
+        return candidates.with_columns({"utility": utility})
+
+    def _rerank(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
+        order = by_utility(candidates)
+        chosen = candidates.take(order.rows, order.offsets).with_columns({"propensity": order.propensity})
+        for reranker in self.rerankers:
+            with run.stage("reranking", reranker.name, len(chosen)) as done:
+                order = reranker(requests, chosen)
+                propensity = np.asarray(chosen["propensity"])[order.rows] * order.propensity
+                taken = chosen.take(order.rows, order.offsets)
+                columns = {name: column for name, column in taken.columns.items() if name != "propensity"}
+                bare = Candidates(taken.item, taken.offsets, columns, taken.features, taken.feature_names)
+                chosen = bare.with_columns({"propensity": propensity.astype(np.float32)})
+                done(len(chosen))
+        return first_k(chosen, requests.k)
+
+
+def by_utility(candidates: Candidates) -> Order:
+    """Every request's rows, highest utility first; ties keep their order."""
+    rows = np.lexsort((-np.asarray(candidates["utility"], np.float64), candidates.request))
+    return Order(rows, candidates.offsets, np.ones(len(rows), np.float32))
+
+
+def first_k(candidates: Candidates, k: int) -> Candidates:
+    """The first k rows of every request."""
+    place = np.arange(len(candidates)) - candidates.offsets[:-1][candidates.request]
+    return candidates.keep(place < k)
+
+
+def fused_rank(candidates: Candidates) -> Float32:
+    """Reciprocal rank fusion of the sources (Cormack et al., SIGIR 2009): the order when no ranker can help."""
+    fused = np.zeros(len(candidates), np.float64)
+    request = candidates.request
+    for name in candidates.columns:
+        if name.startswith("score_"):
+            score = np.asarray(candidates[name], np.float64)
+            proposed = np.flatnonzero(~np.isnan(score))
+            order = proposed[np.lexsort((-score[proposed], request[proposed]))]
+            fused[order] += 1 / (60.0 + _place_in(request[order]))
+    return fused.astype(np.float32)
+
+
+def _place_in(group: Int64) -> Int64:
+    """0, 1, 2... within each run of equal values."""
+    start = np.flatnonzero(np.diff(group, prepend=-1))
+    return np.arange(len(group)) - np.repeat(start, np.diff(np.append(start, len(group))))
+
+
+class _Pace:
+    """How long features and ranking take a row, as seen so far: what a deadline can afford."""
+
+    def __init__(self) -> None:
+        self._features_ms, self._ranking_ms = 0.002, 0.008  # a row; corrected by the first answers
+
+    def features(self, rows: int, seconds: float) -> None:
+        if rows >= FEWEST_CANDIDATES:
+            self._features_ms += 0.1 * (1000 * seconds / rows - self._features_ms)
+
+    def ranking(self, rows: int, seconds: float) -> None:
+        if rows >= FEWEST_CANDIDATES:
+            self._ranking_ms += 0.1 * (1000 * seconds / rows - self._ranking_ms)
+
+    def rows_in(self, ms: float) -> int:
+        return int(max(ms, 0) / (self._features_ms + self._ranking_ms))
+
+    def ranking_ms(self, rows: int) -> float:
+        return rows * self._ranking_ms
+
+
+class _Run:
+    """The clock, the trace and the degradations of one call."""
+
+    def __init__(self, started: float, deadline_ms: float | None) -> None:
+        self._started = started
+        self.deadline_ms = deadline_ms
+        self.trace: list[StageTrace] = []
+        self.degraded: list[str] = []
+
+    def elapsed(self) -> float:
+        return 1000 * (time.perf_counter() - self._started)
+
+    def left(self) -> float:
+        """Milliseconds to the deadline; infinite without one."""
+        return self.deadline_ms - self.elapsed() if self.deadline_ms else np.inf
+
+    def note(self, stage: str, name: str, error: str, rows_in: int = 0, rows_out: int = 0, ms: float = 0.0) -> None:
+        self.trace.append(StageTrace(stage, name, rows_in, rows_out, ms, error))
+        self.degraded.append(f"{stage}: {name}: {error}")
+
+    @contextmanager
+    def stage(self, stage: str, name: str, rows_in: int = 0) -> Iterator[Callable[[int], None]]:
+        """Times a stage; an exception is recorded and swallowed: the code after the block holds the fallback."""
+        rows_out = rows_in
+        started = time.perf_counter()
+
+        def done(rows: int) -> None:
+            nonlocal rows_out
+            rows_out = rows
+
+        try:
+            yield done
+        except Exception as error:  # any stage may fail in any way; the answer must not
+            _LOG.warning("%s %s failed", stage, name, exc_info=True)
+            self.note(stage, name, _short(error), rows_in, rows_out, 1000 * (time.perf_counter() - started))
+        else:
+            self.trace.append(StageTrace(stage, name, rows_in, rows_out, 1000 * (time.perf_counter() - started)))
+
+
+def _timed(source: Source, requests: Requests, quota: int) -> tuple[Candidates, float]:
+    started = time.perf_counter()
+    return source(requests, quota), 1000 * (time.perf_counter() - started)
+
+
+def _observe(observer: Observer, requests: Requests, slate: Slate) -> None:
+    try:
+        observer(requests, slate)
+    except Exception:  # an observer can neither delay nor break an answer
+        _LOG.exception("observer %s failed", observer.name)
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {text}"[:200]
+
+
+def _name(hydrator: Hydrator) -> str:
+    return str(getattr(hydrator, "name", type(hydrator).__name__))

@@ -1,0 +1,39 @@
+"""What an item is worth to show: the weighted sum of its predictions.
+
+The weights are read anew for every batch, so they change without retraining or restarting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from upnext.types import Candidates, Column, Float32, Requests
+
+
+@dataclass(slots=True)
+class WeightedSum:
+    """``weights()`` by task, each overridden by the request's own; ``columns`` say where a task's prediction is."""
+
+    weights: Callable[[], Mapping[str, float]]
+    columns: Mapping[str, str]  # task -> column name
+
+    def __call__(self, requests: Requests, candidates: Candidates) -> Float32:
+        weights = {**self.weights(), **(requests.value_weights or {})}
+        predicted = {task: candidates[column] for task, column in self.columns.items() if column in candidates}
+        return weighted_sum(predicted, weights, len(candidates))
+
+
+def weighted_sum(predicted: Mapping[str, Column], weights: Mapping[str, float], rows: int) -> Float32:
+    """Sum of weight x prediction by task, ``[rows]``.
+
+    A task without a weight or without a prediction adds nothing, and neither does a prediction that is not finite.
+    """
+    value = np.zeros(rows, np.float64)
+    for task, prediction in predicted.items():
+        weight = weights.get(task, 0.0)
+        if weight:
+            value += weight * np.where(np.isfinite(prediction), prediction, 0.0)
+    return value.astype(np.float32)

@@ -1,0 +1,57 @@
+"""Putting each request's rows in order: by utility alone, or the best of them chosen to differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+
+from upnext.reranking.similarity import Similarity
+from upnext.types import Candidates, Column, Float32, Float64, Int64, Order, Requests
+
+MAX_POOL = 1000  # similarities are n x n
+
+Choose = Callable[[Float64, Float32, int, float], Int64]
+"""``choose(utility [n] in 0..1, alike [n, n], k, strength) -> [k]``: numbers of the chosen, in slate order."""
+
+
+def by_utility(candidates: Candidates) -> Order:
+    """All rows by falling utility, equal ones as they came, those without a finite utility last."""
+    utility = candidates["utility"].astype(np.float64)
+    loss = np.where(np.isfinite(utility), -utility, np.inf)
+    rows = np.lexsort((loss, candidates.request))
+    return Order(rows, candidates.offsets, np.ones(len(rows), np.float32))
+
+
+def diversified(
+    requests: Requests, candidates: Candidates, strength: float, pool: int, similarity: Similarity, choose: Choose
+) -> Order:
+    """All rows: k that ``choose`` took among the ``pool`` best of their request, then the rest by utility.
+
+    Without strength (0) the order is by utility exactly.
+    """
+    order, utility = by_utility(candidates), candidates["utility"]
+    if strength <= 0:
+        return order
+    for start, end in pairwise(candidates.offsets.tolist()):
+        if end == start:
+            continue
+        top = order.rows[start : min(end, start + min(max(pool, requests.k), MAX_POOL))]
+        alike = similarity(candidates.item[top])
+        taken = choose(unit_scale(utility[top]), alike, min(requests.k, len(top)), strength)
+        left = np.ones(len(top), np.bool_)
+        left[taken] = False
+        top[:] = np.concatenate([top[taken], top[left]])
+    return order
+
+
+def unit_scale(utility: Column) -> Float64:
+    """Utilities as 0..1 between the least and the greatest finite one, so that a strength fits every scale."""
+    finite = np.isfinite(utility)
+    worth = np.where(finite, utility, 0).astype(np.float64)
+    if finite.any():
+        low, high = worth[finite].min(), worth[finite].max()
+        worth = (worth - low) / (high - low if high > low else 1.0)
+    worth[~finite] = -1.0
+    return worth

@@ -1,0 +1,191 @@
+"""The log and the catalogue in one SQLite file: nothing to install, several threads and processes, durable.
+
+Writers take turns (a lock in the process, BEGIN IMMEDIATE between processes); readers never wait (WAL).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from upnext.errors import StorageError
+from upnext.storage.frames import conform, conform_events, loaded
+from upnext.storage.log import (
+    EVENT_SCHEMA,
+    ITEM_SCHEMA,
+    REQUIRED_EVENT,
+    REQUIRED_ITEM,
+    REQUIRED_USER,
+    USER_SCHEMA,
+    Appended,
+    IdKind,
+)
+from upnext.storage.sqlite_schema import connect, explain, prepare
+from upnext.storage.sqlite_write import TABLE_OF, Write
+from upnext.types import Events
+
+_CACHED_IDS = 1_000_000  # ids kept in memory a kind, for encoding
+
+# Two columns stand for five: what a row costs to read is its number of Python objects. Chunks of 256 stay in cache.
+_READ = """
+SELECT offset, (user << 32) | item, (surface << 32) | ((ifnull(position, -1) + 1) << 16) | type, happened_at,
+  ifnull(received_at, happened_at), ifnull(value, 9e999), ifnull(recommendation, 0), ifnull(as_of, -1)
+FROM events WHERE offset > ? ORDER BY offset LIMIT ?"""
+_READ_CHUNK = 256
+_READ_DTYPES = (np.int64, np.int64, np.int64, np.int64, np.int64, np.float32, np.int64, np.int64)
+
+
+class SQLiteLog:
+    """``storage.log.Log`` in the file at ``path``, which is made when it does not exist."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._write_lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = threading.Event()
+        self._codes: dict[IdKind, dict[str, int]] = {kind: {} for kind in TABLE_OF}
+        try:
+            with self._connection() as db:
+                prepare(db, self.path)
+        except BaseException:
+            self.close()
+            raise
+
+    # -- events
+
+    def append_events(self, events: pl.DataFrame) -> Appended:
+        frame = conform_events(events, EVENT_SCHEMA, REQUIRED_EVENT)
+        if frame.is_empty():
+            return Appended(np.empty(0, np.int8))
+        with self._transaction() as write:
+            return Appended(write.append(frame))
+
+    def read_events(self, after: int = -1, limit: int | None = None) -> Events:
+        parts: list[Events] = []
+        with self._connection() as db:
+            cursor = db.execute(_READ, (after, -1 if limit is None else limit))
+            while rows := cursor.fetchmany(_READ_CHUNK):
+                columns = zip(zip(*rows, strict=True), _READ_DTYPES, strict=True)
+                parts.append(_unpacked(*(np.fromiter(column, dtype, len(rows)) for column, dtype in columns)))
+        return Events.concat(parts) if parts else Events.empty()
+
+    def last_offset(self) -> int:
+        with self._connection() as db:
+            return int(db.execute("SELECT ifnull(max(offset), -1) FROM events").fetchone()[0])
+
+    # -- items and users
+
+    def upsert_items(self, items: pl.DataFrame) -> int:
+        frame = conform(items, ITEM_SCHEMA, REQUIRED_ITEM)
+        with self._transaction() as write:
+            if "vector" in frame.columns:
+                write.check_vectors(frame["vector"])
+            return write.upsert("item", frame)
+
+    def delete_items(self, item_ids: Sequence[str]) -> int:
+        with self._transaction() as write:
+            return write.delete("item", item_ids)
+
+    def read_items(self, after: int = 0) -> pl.DataFrame:
+        return self._read_table("items", ITEM_SCHEMA, after)
+
+    def upsert_users(self, users: pl.DataFrame) -> int:
+        frame = conform(users, USER_SCHEMA, REQUIRED_USER)
+        with self._transaction() as write:
+            return write.upsert("user", frame)
+
+    def delete_users(self, user_ids: Sequence[str]) -> int:
+        with self._transaction() as write:
+            return write.delete("user", user_ids)
+
+    def read_users(self, after: int = 0) -> pl.DataFrame:
+        return self._read_table("users", USER_SCHEMA, after)
+
+    def ids(self, kind: IdKind, start: int = 0) -> list[str]:
+        with self._connection() as db:
+            rows = db.execute(f"SELECT id FROM {TABLE_OF[kind]} WHERE code >= ? ORDER BY code", (start,))
+            return [row[0] for row in rows]
+
+    def close(self) -> None:
+        """Calls that are still running end first; later ones raise StorageError."""
+        self._closed.set()
+        while self._idle:
+            self._idle.pop().close()
+
+    # -- connections
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one call: an idle one, or a new one. SQLite's errors become StorageError."""
+        if self._closed.is_set():
+            raise StorageError(f"{self.path}: the log was closed; open it again.")
+        try:
+            db = self._idle.pop() if self._idle else connect(self.path)
+        except IndexError:  # another thread took the last one
+            db = connect(self.path)
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+        try:
+            yield db
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+        finally:
+            self._idle.append(db)
+            if self._closed.is_set():
+                self.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Write]:
+        """All or nothing; what the ids were coded to is remembered only once it is on disk."""
+        with self._write_lock, self._connection() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                write = Write(db, self._codes)
+                yield write
+                if write.changed:
+                    db.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (write.revision,))
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            for kind, fresh in write.fresh.items():
+                if len(self._codes[kind]) + len(fresh) > _CACHED_IDS:
+                    self._codes[kind].clear()
+                self._codes[kind].update(fresh)
+
+    def _read_table(self, table: str, schema: Mapping[str, pl.DataType], after: int) -> pl.DataFrame:
+        names = [name if number else "id" for number, name in enumerate(schema)]
+        query = f"SELECT {', '.join(names)}, code, deleted, revision FROM {table} WHERE revision > ? ORDER BY code"
+        with self._connection() as db:
+            rows = db.execute(query, (after,)).fetchall()
+        dtypes = {**schema, "code": pl.Int32(), "deleted": pl.Boolean(), "revision": pl.Int64()}
+        columns = list(zip(*rows, strict=True)) or [()] * len(dtypes)
+        return pl.DataFrame(
+            [loaded(name, values, dtype) for (name, dtype), values in zip(dtypes.items(), columns, strict=True)]
+        )
+
+
+def _unpacked(*columns: NDArray[Any]) -> Events:
+    offset, who, what, happened_at, received_at, value, recommendation, as_of = columns
+    return Events(
+        offset,
+        (what & 0xFFFF).astype(np.int16),
+        (who >> 32).astype(np.int32),
+        (who & 0xFFFFFFFF).astype(np.int32),
+        happened_at,
+        received_at,
+        np.where(np.isinf(value), np.float32(np.nan), value),
+        ((what >> 16) & 0xFFFF).astype(np.int16) - np.int16(1),
+        (what >> 32).astype(np.int16),
+        recommendation,
+        as_of,
+    )

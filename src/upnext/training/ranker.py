@@ -1,0 +1,362 @@
+"""Fits the ranker: multi-task, early stopping on the last slice of time, calibrated, exported to ONNX."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from upnext.content import ItemContent, Vocabulary
+from upnext.config import RankingConfig, TaskConfig
+from upnext.evaluation.metrics import auc, gauc, xauc
+from upnext.ranking.multi_task import ITEM_ENCODER_FILE, ITEM_VECTORS_FILE, SCORER_FILE, RankerSpec
+from upnext.ranking.tokens import Tokens
+from upnext.training.export import export_onnx
+from upnext.training.item_encoder import ItemEncoder, content_tensors
+from upnext.training.progress import Progress
+from upnext.training.ranker_network import RankerNetwork
+from upnext.types import Float32, Int16, Int32, Int64, ragged_rows
+
+SECONDS_BINS = 32
+SECONDS_LOSS = 0.3
+ITEMS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class RankerData:
+    """Labelled rows of requests, with all that the network reads. B requests, N rows, in time order."""
+
+    item: Int32  # [N]
+    offsets: Int64  # [B + 1]
+    features: Float32  # [N, F]
+    position: Int16  # [N]
+    labels: Mapping[str, Float32]  # task -> [N]
+    history: Tokens  # [B, L]
+    user: Int32  # [B], places in the vocabulary
+    attribute: Int32  # [B, A]
+    surface: Int32  # [B]
+    validation_from: int  # requests from here on are the validation slice
+
+    @property
+    def batch(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True)
+class FittedRanker:
+    """The trained network with its item encoder, and how the training went."""
+
+    spec: RankerSpec
+    network: RankerNetwork
+    encoder: ItemEncoder
+    content: ItemContent
+    curve: list[dict[str, float]]
+
+    def save(self, directory: Path) -> None:
+        """Write scorer, item encoder, item vectors and spec. Raises ArtifactError if an export is not faithful."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.spec.save(directory)
+        vectors = _encode_all(self.encoder, self.content)
+        np.save(directory / ITEM_VECTORS_FILE, vectors, allow_pickle=False)
+        few = self.content.take(slice(0, 3))
+        columns = dict(zip(few.columns(), content_tensors(few), strict=True))
+        export_onnx(
+            self.encoder, columns, ["vector"], {name: {0: "n"} for name in columns}, directory / ITEM_ENCODER_FILE
+        )
+        self._export_scorer(vectors, directory / SCORER_FILE)
+
+    def _export_scorer(self, vectors: Float32, path: Path) -> None:
+        size, length = vectors.shape[1], self.spec.history_size
+        random = torch.Generator().manual_seed(0)
+        inputs = {
+            "features": torch.randn(3, len(self.spec.feature_names), generator=random),
+            "item": torch.from_numpy(vectors[np.arange(3) % len(vectors)]),
+            "history": torch.randn(1, length, size, generator=random),
+            "known": (torch.arange(length) % 3 > 0).float()[None],
+            "actions": torch.ones(1, length),
+            "value": torch.ones(1, length),
+            "age": torch.ones(1, length),
+            "user": torch.zeros(1, dtype=torch.int64),
+            "attribute": torch.zeros(1, 2, dtype=torch.int64),
+            "surface": torch.zeros(1, dtype=torch.int64),
+        }
+        dynamic = {"features": {0: "n"}, "item": {0: "n"}, "attribute": {1: "a"}, "predictions": {0: "n"}}
+        export_onnx(self.network, inputs, ["predictions"], dynamic, path)
+
+
+def fit_ranker(
+    data: RankerData,
+    content: ItemContent,
+    vocabulary: Vocabulary,
+    tasks: Mapping[str, TaskConfig],
+    feature_names: tuple[str, ...],
+    actions: tuple[str, ...],
+    config: RankingConfig,
+    seed: int,
+    progress: Progress,
+) -> FittedRanker:
+    """Train on the requests before ``validation_from``, stop when the rest no longer improves."""
+    torch.manual_seed(seed)
+    spec = RankerSpec(
+        tuple(name for name, task in tasks.items() if task.kind == "binary"),
+        tuple(name for name, task in tasks.items() if task.kind == "seconds"),
+        actions,
+        config.history_size,
+        feature_names,
+    )
+    encoder = ItemEncoder(vocabulary, config.embedding_size, config.id_dropout)
+    network = _network(data, vocabulary, spec, tasks, config)
+    fit = _Fit(data, content, spec, network, encoder, config, seed)
+    curve = fit.run(progress)
+    fit.calibrate()
+    return FittedRanker(spec, network.eval(), encoder.eval(), content, curve)
+
+
+def seconds_edges(seconds: Float32, cap: float, bins: int = SECONDS_BINS) -> Float32:
+    """Bin edges: [0, tiny) for "not watched", then quantiles of what was watched, up to the cap."""
+    watched = seconds[seconds > 0]
+    inner = np.quantile(watched, np.linspace(0, 1, bins)[1:-1]) if len(watched) else np.linspace(1, cap, bins - 1)
+    edges = np.unique(np.concatenate([[0.0, 1e-3], inner[(inner > 1e-3) & (inner < cap)], [cap]]))
+    return edges.astype(np.float32)
+
+
+def _network(
+    data: RankerData, vocabulary: Vocabulary, spec: RankerSpec, tasks: Mapping[str, TaskConfig], config: RankingConfig
+) -> RankerNetwork:
+    rows = int(data.offsets[data.validation_from])
+    edges = [seconds_edges(data.labels[name][:rows], tasks[name].cap) for name in spec.seconds_tasks]
+    network = RankerNetwork(
+        features=data.features.shape[1],
+        item_size=config.embedding_size,
+        attributes=len(vocabulary.attribute),
+        surfaces=len(vocabulary.surface),
+        users=len(vocabulary.users),
+        actions=max(len(spec.actions), 1),
+        binary_tasks=spec.binary_tasks,
+        seconds_tasks=spec.seconds_tasks,
+        edges=edges,
+        experts=config.experts,
+        expert_sizes=config.expert_sizes,
+        heads=config.attention_heads,
+        dropout=config.dropout,
+        id_dropout=config.id_dropout,
+    )
+    train = data.features[:rows]
+    network.mean.copy_(torch.from_numpy(train.mean(0)))
+    network.scale.copy_(torch.from_numpy(1 / np.maximum(train.std(0), 1e-3)))
+    for s, (name, edge) in enumerate(zip(spec.seconds_tasks, edges, strict=True)):
+        label = data.labels[name][:rows]
+        which = bin_of(label, edge)
+        number = np.bincount(which, minlength=len(edge) - 1)
+        total = np.bincount(which, weights=label, minlength=len(edge) - 1)
+        middle = (edge[1:] + edge[:-1]) / 2
+        centres = np.where(number > 0, total / np.maximum(number, 1), middle)
+        getattr(network, f"centres_{s}").copy_(torch.from_numpy(centres.astype(np.float32)))
+    return network
+
+
+def bin_of(seconds: Float32, edges: Float32) -> Int64:
+    """The bin of each value; the last bin includes the cap."""
+    return np.clip(np.searchsorted(edges, seconds, side="right") - 1, 0, len(edges) - 2)
+
+
+class _Fit:
+    def __init__(
+        self,
+        data: RankerData,
+        content: ItemContent,
+        spec: RankerSpec,
+        network: RankerNetwork,
+        encoder: ItemEncoder,
+        config: RankingConfig,
+        seed: int,
+    ) -> None:
+        self.data, self.spec, self.network, self.encoder, self.config = data, spec, network, encoder, config
+        self.random = np.random.default_rng(seed)
+        self.content = content_tensors(content)
+        tables = [network.user, network.attribute, network.surface, encoder.id, encoder.title, encoder.author]
+        embedded = {id(table.weight) for table in tables}
+        every = [*network.parameters(), *encoder.parameters()]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": [p for p in every if id(p) not in embedded], "weight_decay": 1e-4},
+                {"params": [p for p in every if id(p) in embedded], "weight_decay": 1e-3},
+            ],
+            lr=config.learning_rate,
+        )
+
+    def run(self, progress: Progress) -> list[dict[str, float]]:
+        batches = -(-int(self.data.offsets[self.data.validation_from]) // self.config.batch_size)
+        total = batches * self.config.epochs
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, self.config.learning_rate, total_steps=total + self.config.epochs + 1, pct_start=0.1
+        )
+        best, best_score, curve = self._snapshot(), -np.inf, []
+        with progress.track("ranker", total) as step:
+            for epoch in range(self.config.epochs):
+                loss = self._epoch(schedule, step)
+                metrics = {"epoch": epoch + 1.0, "loss": loss, **self.validate()}
+                curve.append(metrics)
+                step(0, f"loss {loss:.4f}, validation {metrics['score']:.4f}")
+                if metrics["score"] <= best_score:
+                    break
+                best, best_score = self._snapshot(), metrics["score"]
+        self.network.load_state_dict(best[0])
+        self.encoder.load_state_dict(best[1])
+        return curve
+
+    def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return copy.deepcopy(self.network.state_dict()), copy.deepcopy(self.encoder.state_dict())
+
+    def _epoch(self, schedule: torch.optim.lr_scheduler.LRScheduler, step: object) -> float:
+        self.network.train()
+        self.encoder.train()
+        losses = []
+        for requests in self._batches():
+            self.optimiser.zero_grad(set_to_none=True)
+            logits, rows = self._forward(requests)
+            loss = self._loss(logits, rows)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+            self.optimiser.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+            if callable(step):
+                step(1, f"loss {np.mean(losses[-50:]):.4f}")
+        return float(np.mean(losses))
+
+    def _batches(self) -> list[Int64]:
+        """Requests in random order, cut so that each batch has about batch_size rows."""
+        order = self.random.permutation(self.data.validation_from)
+        rows = np.cumsum(np.diff(self.data.offsets)[order])
+        cuts = np.searchsorted(rows, np.arange(self.config.batch_size, rows[-1], self.config.batch_size))
+        return [batch for batch in np.split(order, np.unique(cuts)) if len(batch)]
+
+    def _forward(self, requests: Int64) -> tuple[list[Tensor], Int64]:
+        """Logits a task for the rows of ``requests``, and those rows."""
+        data = self.data
+        number = np.diff(data.offsets)[requests]
+        row = np.repeat(np.arange(len(requests)), number)
+        first = np.cumsum(number) - number
+        rows = np.repeat(data.offsets[requests] - first, number) + np.arange(len(row))
+        history = data.history.take(requests)
+        codes, place = np.unique(np.concatenate([data.item[rows], history.item.ravel()]), return_inverse=True)
+        known = (codes >= 0) & (codes < len(self.content[0]))
+        at = torch.from_numpy(np.where(known, codes, 0).astype(np.int64))
+        vectors = self.encoder(*(column[at] for column in self.content)) * torch.from_numpy(known)[:, None]
+        places = torch.from_numpy(place)
+        logits = self.network.logits(
+            torch.from_numpy(data.features[rows]),
+            nn.functional.embedding(places[: len(rows)], vectors),
+            nn.functional.embedding(places[len(rows) :], vectors).reshape(*history.item.shape, -1),
+            torch.from_numpy((history.item >= 0).astype(np.float32)),
+            torch.from_numpy(history.actions),
+            torch.from_numpy(history.value),
+            torch.from_numpy(history.age),
+            torch.from_numpy(data.user[requests].astype(np.int64)),
+            torch.from_numpy(data.attribute[requests].astype(np.int64)),
+            torch.from_numpy(data.surface[requests].astype(np.int64)),
+            torch.from_numpy(row),
+        )
+        return logits, rows
+
+    def _loss(self, logits: list[Tensor], rows: Int64) -> Tensor:
+        data, spec = self.data, self.spec
+        loss = torch.zeros(())
+        if spec.binary_tasks:
+            stacked = torch.cat(logits[: len(spec.binary_tasks)], dim=1)
+            stacked = stacked + self.network.position_logits(torch.from_numpy(data.position[rows].astype(np.int64)))
+            labels = np.stack([data.labels[name][rows] for name in spec.binary_tasks], axis=1)
+            loss = (
+                loss
+                + nn.functional.binary_cross_entropy_with_logits(stacked, torch.from_numpy(labels), reduction="none")
+                .mean(0)
+                .sum()
+            )
+        for s, name in enumerate(spec.seconds_tasks):
+            edges = getattr(self.network, f"edges_{s}").numpy()
+            target = torch.from_numpy(bin_of(data.labels[name][rows], edges))
+            loss = loss + SECONDS_LOSS * nn.functional.cross_entropy(logits[len(spec.binary_tasks) + s], target)
+        return loss
+
+    @torch.no_grad()
+    def _predict(self, requests: Int64) -> tuple[list[Float32], Int64]:
+        self.network.eval()
+        self.encoder.eval()
+        parts, rows = [], []
+        for start in range(0, len(requests), 512):
+            logits, of = self._forward(requests[start : start + 512])
+            binary = logits[: len(self.spec.binary_tasks)]
+            seconds = [self.network.expectation(logit, s)[0] for s, logit in enumerate(logits[len(binary) :])]
+            parts.append([tensor[:, 0].numpy() for tensor in (*binary, *seconds)])
+            rows.append(of)
+        return [np.concatenate(column) for column in zip(*parts, strict=True)], np.concatenate(rows)
+
+    def validate(self) -> dict[str, float]:
+        """AUC and GAUC a binary task, XAUC of seconds, on the validation slice; ``score`` is their mean."""
+        requests = np.arange(self.data.validation_from, self.data.batch)
+        columns, rows = self._predict(requests)
+        user = ragged_rows(self.data.offsets)[rows]
+        owner = self.data.user[user] if (self.data.user > 0).any() else user
+        found: dict[str, float] = {}
+        for name, column in zip((*self.spec.binary_tasks, *self.spec.seconds_tasks), columns, strict=True):
+            label = self.data.labels[name][rows]
+            if name in self.spec.seconds_tasks:
+                found[f"{name} xauc"] = float(xauc(label, column, pairs=200_000))
+            elif label.any() and not label.all():
+                found[f"{name} auc"] = float(auc(label, column))
+                if label.sum() >= 500:  # per-user figures of rare tasks are noise
+                    found[f"{name} gauc"] = gauc(owner.astype(np.int64), label, column).mean
+        score = np.nanmean(list(found.values())) if found else 0.0
+        return {**found, "score": float(score)}
+
+    def calibrate(self) -> None:
+        """Platt scaling a binary task (Platt 1999), and the mean of seconds, on the validation slice.
+
+        Both are fitted without the position, as serving predicts: the average position ends up in the offset.
+        """
+        data = self.data
+        requests = np.arange(data.validation_from, data.batch)
+        if not len(requests):
+            return
+        columns, rows = self._predict(requests)
+        for t, name in enumerate(self.spec.binary_tasks):
+            a, b = platt(columns[t], data.labels[name][rows])
+            self.network.platt[t] = torch.tensor([a, b])
+        for s, name in enumerate(self.spec.seconds_tasks):
+            predicted, actual = columns[len(self.spec.binary_tasks) + s].mean(), data.labels[name][rows].mean()
+            if predicted > 0 and actual > 0:
+                getattr(self.network, f"centres_{s}").mul_(float(actual / predicted))
+
+
+def platt(logits: Float32, labels: Float32, steps: int = 50) -> tuple[float, float]:
+    """Slope and offset of the logits that fit the labels best (Newton's method, lightly regularised to (1, 0))."""
+    weights = np.array([1.0, 0.0])
+    x = np.stack([logits.astype(np.float64), np.ones(len(logits))], axis=1)
+    # Platt's targets keep a task with few positives from running to infinity.
+    positive, negative = labels.sum(), len(labels) - labels.sum()
+    target = np.where(labels > 0, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
+        gradient = x.T @ (p - target) + (weights - [1.0, 0.0])
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + np.eye(2)
+        change = np.linalg.solve(hessian, gradient)
+        weights -= change
+        if np.abs(change).max() < 1e-8:
+            break
+    return float(weights[0]), float(weights[1])
+
+
+@torch.no_grad()
+def _encode_all(encoder: ItemEncoder, content: ItemContent) -> Float32:
+    encoder.eval()
+    parts = [
+        encoder(*content_tensors(content.take(slice(start, start + ITEMS_AT_ONCE)))).numpy()
+        for start in range(0, len(content), ITEMS_AT_ONCE)
+    ]
+    return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, 1), np.float32)

@@ -1,0 +1,217 @@
+"""Fitting the two towers: every position of every sequence predicts the item after it.
+
+Sampled softmax over in-batch and uniform negatives, each corrected by how often it is drawn (Yi et al.,
+Sampling-bias-corrected neural modeling, RecSys 2019; Yang et al., Mixed negative sampling, WWW 2020).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from upnext.config import TwoTowerConfig
+from upnext.content import ItemContent, Vocabulary, place_users
+from upnext.training.item_encoder import ItemEncoder, ItemTower, content_tensors
+from upnext.training.next_item import first_visits, ranks
+from upnext.training.progress import Step
+from upnext.training.sequences import Batch, Sequences, batch_of, epoch, user_ends
+from upnext.training.user_tower import DAY_MS, UserTower
+from upnext.types import Float32, Int32, Int64
+
+USER_DROPOUT = 0.5  # how often training hides who the user is
+WARM_UP = 0.05  # of all steps
+PATIENCE = 3  # epochs without a better recall
+REFIT_EPOCHS = 2
+REFIT_RATE = 0.2  # of the learning rate
+VALIDATION_QUERIES = 4096
+VALIDATION_K = 20
+ITEMS = 8192  # items embedded at once
+
+
+def sampled_softmax(
+    queries: Tensor, positives: Tensor, negatives: Tensor, expected: Tensor, same: Tensor, temperature: float
+) -> Tensor:
+    """Cross-entropy ``[M]`` of ``positives [M, d]`` against ``negatives [C, d]``.
+
+    ``expected [C]`` is how many times each negative is drawn on average: dividing by it makes the sum an unbiased
+    estimate over the catalogue. ``same [M, C]`` marks negatives that are the positive itself.
+    """
+    queries = queries / temperature
+    positive = (queries * positives).sum(-1)
+    logits = torch.addmm(-expected.log(), queries, negatives.T).masked_fill_(same, -1e4)
+    return functional.softplus(logits.logsumexp(1) - positive)
+
+
+class TowerTrainer:
+    """Both towers, the data they learn from, and the seed of everything random."""
+
+    def __init__(
+        self,
+        seen: Sequences,
+        content: ItemContent,
+        vocabulary: Vocabulary,
+        user_attributes: Int32,
+        config: TwoTowerConfig,
+        seed: int,
+    ) -> None:
+        self.seen, self.config, self.vocabulary = seen, config, vocabulary
+        self.content, self.attributes = content_tensors(content), user_attributes
+        self.rng = np.random.default_rng(seed)
+        self.end = 0  # time of the last example: the age of the others counts from it
+        size = config.embedding_size
+        self.item_tower = ItemTower(ItemEncoder(vocabulary, size, config.id_dropout))
+        self.user_tower = UserTower(vocabulary, size, config.history_size, config.encoder, config.dropout, USER_DROPOUT)
+        self.towers = nn.ModuleList([self.item_tower, self.user_tower])
+
+    def steps(self, rows: Int64) -> int:
+        """Batches of an epoch over these rows, about."""
+        ends = user_ends(self.seen, rows)
+        examples = np.minimum(ends - self.seen.start[ends - 1], self.config.examples_per_user).sum()
+        return max(1, math.ceil(int(examples) / self.config.batch_size))
+
+    def fit(self, rows: Int64, queries: Int64, step: Step) -> list[float]:
+        """Train on ``rows`` until the epochs are used up or recall on ``queries`` stops rising.
+
+        Keeps the best weights and returns the recall by epoch; without queries all epochs are trained.
+        """
+        optimizer, schedule = self._optimizer(self.config.learning_rate, self.steps(rows) * self.config.epochs)
+        recall: list[float] = []
+        best = copy.deepcopy(self.towers.state_dict())
+        for _ in range(self.config.epochs):
+            self._epoch(rows, optimizer, schedule, step)
+            if not len(queries):
+                continue
+            recall.append(self.recall(queries))
+            step(0, f"recall@{VALIDATION_K} {recall[-1]:.4f}")
+            if recall[-1] >= max(recall):
+                best = copy.deepcopy(self.towers.state_dict())
+            elif len(recall) - 1 - int(np.argmax(recall)) >= PATIENCE:
+                break
+        if recall:
+            self.towers.load_state_dict(best)
+        return recall
+
+    def refit(self, rows: Int64, step: Step) -> None:
+        """A short training on everything, the validation slice included, at a low and falling rate."""
+        rate = self.config.learning_rate * REFIT_RATE
+        optimizer, schedule = self._optimizer(rate, self.steps(rows) * REFIT_EPOCHS)
+        for _ in range(REFIT_EPOCHS):
+            self._epoch(rows, optimizer, schedule, step)
+
+    def item_vectors(self) -> Float32:
+        """Unit vectors of the whole catalogue, ``[I, d]``."""
+        self.towers.eval()
+        some = (slice(first, first + ITEMS) for first in range(0, len(self.content[0]), ITEMS))
+        with torch.no_grad():
+            parts = [self.item_tower(*(column[rows] for column in self.content)).numpy() for rows in some]
+        return np.concatenate([np.empty((0, self.config.embedding_size), np.float32), *parts])
+
+    def validation_queries(self, rows: Int64) -> Int64:
+        """Rows to be foretold, from ``rows``: first visits, a sample where there are many."""
+        rows = rows[first_visits(self.seen)[rows]]
+        if len(rows) > VALIDATION_QUERIES:
+            rows = np.sort(self.rng.choice(rows, VALIDATION_QUERIES, replace=False))
+        return rows
+
+    def recall(self, queries: Int64, k: int = VALIDATION_K) -> float:
+        """Share of ``queries`` whose item is among the k best of the catalogue minus the user's history."""
+        vectors = self.item_vectors()
+        table = torch.from_numpy(np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors]))
+        hits = 0
+        for first in range(0, len(queries), 256):
+            rows = queries[first : first + 256]
+            batch = batch_of(self.seen, rows + 1, self.config.history_size, 1)
+            with torch.no_grad():
+                history = functional.embedding(torch.from_numpy(batch.item.astype(np.int64) + 1), table)
+                users = self._embed_users(batch, history, np.zeros((len(rows), 1), np.float32))[:, 0].numpy()
+            hits += int(np.count_nonzero(ranks(self.seen, rows, users @ vectors.T) < k))
+        return hits / len(queries)
+
+    def _optimizer(self, rate: float, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        optimizer = torch.optim.Adam(self.towers.parameters(), lr=rate, fused=True)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_then_cosine(steps))
+
+    def _epoch(
+        self, rows: Int64, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LambdaLR, step: Step
+    ) -> None:
+        config, seen = self.config, self.seen
+        self.towers.train()
+        self.end = int(seen.began[rows].max(initial=0))
+        # Negatives are items of the training only: one that nobody could watch yet is no negative.
+        items, counts = np.unique(seen.item[rows], return_counts=True)
+        share = np.zeros(len(self.content[0]), np.float32)
+        share[items] = counts / max(1, len(rows))
+        ends = user_ends(seen, rows)
+        for batch in epoch(seen, ends, config.history_size, config.examples_per_user, config.batch_size, self.rng):
+            loss = self._loss(batch, items, share)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            step(1, f"loss {loss.item():.3f}")
+
+    def _loss(self, batch: Batch, items: Int32, share: Float32) -> Tensor:
+        asked = batch.target >= 0
+        target = batch.target[asked]
+        negative, expected = self._draw(target, items, share)
+        # Every item of the batch is embedded once; code -1 (no item) sorts first and becomes the row of zeros.
+        drawn = np.concatenate([[-1], batch.item.ravel(), target, negative])
+        codes, places = np.unique(drawn, return_inverse=True)
+        rows = torch.from_numpy(codes[1:])
+        vectors = functional.pad(self.item_tower(*(column[rows] for column in self.content)), (0, 0, 1, 0))
+        parts = np.split(places[1:], [batch.item.size, batch.item.size + len(target)])
+        history, positives, negatives = (functional.embedding(torch.from_numpy(part), vectors) for part in parts)
+        age = np.log1p(np.maximum(self.end - batch.now, 0) / DAY_MS).astype(np.float32)
+        users = self._embed_users(batch, history.reshape(*batch.item.shape, -1), age)
+        losses = sampled_softmax(
+            users[torch.from_numpy(asked)],
+            positives,
+            negatives,
+            torch.from_numpy(expected),
+            torch.from_numpy(target[:, None] == negative[None, :]),
+            self.config.temperature,
+        )
+        weight = torch.log1p(torch.from_numpy(batch.target_weight[asked]))
+        return (losses * weight).sum() / weight.sum()
+
+    def _draw(self, target: Int32, items: Int32, share: Float32) -> tuple[Int32, Float32]:
+        """Shared negatives of a batch, and how many times each of them is drawn on average."""
+        few, many = min(self.config.in_batch_negatives, len(target)), self.config.negatives
+        negative = np.concatenate([self.rng.choice(target, few, replace=False), self.rng.choice(items, many)])
+        return negative, (few * share[negative] + many / len(items)).astype(np.float32)
+
+    def _embed_users(self, batch: Batch, history: Tensor, age: Float32) -> Tensor:
+        """User vectors ``[B, Q, d]`` of the last Q slots; ``age [B, Q]`` of the examples."""
+        last = slice(batch.item.shape[1] - age.shape[1], None)
+        known = batch.user < len(self.attributes)
+        attributes = self.attributes[np.where(known, batch.user, 0)] * known[:, None]
+        users: Tensor = self.user_tower(
+            torch.from_numpy(place_users(batch.user, self.vocabulary)),
+            history,
+            torch.from_numpy(batch.weight),
+            torch.from_numpy(batch.at),
+            torch.from_numpy(np.ascontiguousarray(batch.now[:, last])),
+            torch.from_numpy(attributes),
+            torch.from_numpy(np.ascontiguousarray(batch.surface[:, last])),
+            torch.from_numpy(age),
+        )
+        return users
+
+
+def _warm_up_then_cosine(steps: int) -> Callable[[int], float]:
+    """A linear warm-up, then half a cosine down to a twentieth."""
+    warm = max(1, int(WARM_UP * steps))
+
+    def factor(done: int) -> float:
+        if done < warm:
+            return (done + 1) / warm
+        share = min(1.0, (done - warm) / max(1, steps - warm))
+        return 0.05 + 0.475 * (1 + math.cos(math.pi * share))
+
+    return factor

@@ -1,0 +1,128 @@
+"""The two-tower model as a whole: fitted on interactions, then written as what serving reads.
+
+The towers themselves are in item_encoder and user_tower, the training in tower_trainer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from upnext.candidates.index import ItemIndex
+from upnext.candidates.two_tower import ITEM_TOWER_FILE, SETTINGS_FILE, USER_TOWER_FILE, VECTORS_FILE
+from upnext.config import TwoTowerConfig
+from upnext.content import ATTRIBUTES, ItemContent, Vocabulary
+from upnext.training.export import export_onnx
+from upnext.training.interactions import Interactions
+from upnext.training.item_encoder import ItemTower, content_tensors
+from upnext.training.progress import Progress
+from upnext.training.sequences import sequences
+from upnext.training.tower_trainer import REFIT_EPOCHS, TowerTrainer
+from upnext.training.user_tower import DAY_MS, HOUR_MS, ServingUserTower, UserTower
+from upnext.types import Float32, Int32
+
+
+@dataclass(frozen=True, slots=True)
+class TwoTowerModel:
+    """Fitted towers. ``recall`` is on the validation slice, by epoch; ``vectors [I, d]`` are unit item vectors."""
+
+    user_tower: UserTower
+    item_tower: ItemTower
+    vectors: Float32
+    vocabulary: Vocabulary
+    content: ItemContent
+    config: TwoTowerConfig
+    recall: tuple[float, ...]
+
+    def save(self, directory: Path) -> None:
+        """Write what serving needs: both towers (ONNX), item vectors, index, vocabulary, settings."""
+        directory.mkdir(parents=True, exist_ok=True)
+        _export_user_tower(self.user_tower, self.config, directory / USER_TOWER_FILE)
+        _export_item_tower(self.item_tower, self.content, directory / ITEM_TOWER_FILE)
+        np.save(directory / VECTORS_FILE, self.vectors, allow_pickle=False)
+        ItemIndex.build(np.arange(len(self.vectors), dtype=np.int32), self.vectors).save(directory)
+        self.vocabulary.save(directory)
+        settings = {
+            "embedding_size": self.config.embedding_size,
+            "history_size": self.config.history_size,
+            "validation_recall": list(self.recall),
+        }
+        (directory / SETTINGS_FILE).write_text(json.dumps(settings), encoding="utf-8")
+
+
+def fit_two_tower(
+    interactions: Interactions,
+    content: ItemContent,
+    vocabulary: Vocabulary,
+    user_attributes: Int32,
+    config: TwoTowerConfig,
+    *,
+    seed: int,
+    threads: int,
+    progress: Progress,
+    surface: Int32 | None = None,
+    validation_from: int | None = None,
+    refit: bool = True,
+) -> TwoTowerModel:
+    """Train both towers on ``interactions``; rows of ``content`` are item codes, of ``user_attributes`` user codes.
+
+    ``surface`` are vocabulary codes, one an interaction. Visits from ``validation_from`` (Unix ms) on decide when
+    to stop (None = train all epochs); with ``refit`` a short last training takes them in.
+    """
+    seen = sequences(interactions, surface)
+    everything = np.arange(len(seen))
+    early = seen.began < (np.iinfo(np.int64).max if validation_from is None else validation_from)
+    train, held_out = everything[early], everything[~early]
+    with _seeded(seed, threads):
+        trainer = TowerTrainer(seen, content, vocabulary, user_attributes, config, seed)
+        queries = trainer.validation_queries(held_out)
+        with progress.track("two-tower", trainer.steps(train) * config.epochs) as step:
+            recall = trainer.fit(train, queries, step)
+        if refit and len(held_out):
+            with progress.track("two-tower, all", trainer.steps(everything) * REFIT_EPOCHS) as step:
+                trainer.refit(everything, step)
+        vectors = trainer.item_vectors()
+    return TwoTowerModel(trainer.user_tower, trainer.item_tower, vectors, vocabulary, content, config, tuple(recall))
+
+
+@contextmanager
+def _seeded(seed: int, threads: int) -> Iterator[None]:
+    """Torch's global seed and threads for one training, put back afterwards."""
+    before = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _export_user_tower(tower: UserTower, config: TwoTowerConfig, path: Path) -> None:
+    slots, size = config.history_size, config.embedding_size
+    weight = torch.ones(2, slots)
+    weight[0, : slots // 2] = 0
+    inputs = {
+        "user": torch.tensor([0, 0], dtype=torch.int32),
+        "vectors": functional.normalize(torch.randn(2, slots, size), dim=-1),
+        "weight": weight,
+        "at": torch.arange(2 * slots).reshape(2, slots) * DAY_MS,
+        "now": torch.tensor([slots, 3 * slots]) * DAY_MS + HOUR_MS,
+        "attributes": torch.zeros(2, ATTRIBUTES, dtype=torch.int32),
+        "surface": torch.zeros(2, dtype=torch.int32),
+    }
+    dynamic = {name: {0: "batch"} for name in inputs}
+    export_onnx(ServingUserTower(tower), inputs, ["user_vector"], dynamic, path)
+
+
+def _export_item_tower(tower: ItemTower, content: ItemContent, path: Path) -> None:
+    some = content.take(slice(0, 2))
+    inputs = dict(zip(some.columns(), content_tensors(some), strict=True))
+    export_onnx(tower, inputs, ["item_vector"], {name: {0: "batch"} for name in inputs}, path)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.reranking.views import NOW, at
+from upnext.config import ExplorationConfig
+from upnext.reranking.exploration import WIDEST, Exploration, draw, optimistic, slot_positions
+from upnext.stages import Reranker
+from upnext.testing.reranker_contract import RerankerContract, candidates, requests
+from upnext.types import Float32, Int32, Order
+
+CONFIG = ExplorationConfig(slots=2, max_impressions=50, pool=8)
+
+
+def odd_are_new(items: Int32) -> Float32:
+    return np.where(items % 2 == 1, 3.0, 1000.0).astype(np.float32)
+
+
+def explored(order: Order) -> list[int]:
+    return np.flatnonzero(order.propensity < 1).tolist()
+
+
+class TestExploration(RerankerContract):
+    def reranker(self) -> Reranker:
+        return Exploration(CONFIG, odd_are_new, seed=1)
+
+
+class TestExploringAllPositions(RerankerContract):
+    def reranker(self) -> Reranker:
+        return Exploration(ExplorationConfig(slots=10), odd_are_new, seed=1)
+
+
+ROWS = candidates((100,), 0, np.linspace(1, 0, 100, dtype=np.float32))
+
+
+def test_new_items_take_the_slots_and_the_others_keep_their_order() -> None:
+    order = Exploration(CONFIG, odd_are_new, seed=1)(requests(1, 10), ROWS)
+    assert explored(order) == [2, 7]
+    assert (ROWS.item[order.rows[[2, 7]]] % 2 == 1).all()
+    assert np.delete(order.rows, [2, 7])[:8].tolist() == list(range(8))
+    assert len(set(order.rows.tolist())) == 100
+
+
+@pytest.mark.parametrize(("explore", "count"), [(None, 2), (0.0, 0), (0.5, 5), (1.0, 10)])
+def test_the_request_says_how_much_is_explored(explore: float | None, count: int) -> None:
+    config = CONFIG.model_copy(update={"pool": 50})
+    order = Exploration(config, odd_are_new, seed=1)(replace(requests(1, 10), explore=explore), ROWS)
+    assert len(explored(order)) == count
+
+
+@pytest.mark.parametrize(
+    "impressions",
+    [
+        lambda items: np.full(len(items), 50.0, np.float32),
+        lambda items: np.full(len(items), np.nan, np.float32),
+    ],
+)
+def test_nothing_is_lost_where_nothing_is_new(impressions: object) -> None:
+    order = Exploration(CONFIG, impressions, seed=1)(requests(1, 10), ROWS)  # type: ignore[arg-type]
+    assert order.rows.tolist() == list(range(100))
+    assert explored(order) == []
+
+
+def test_a_slate_that_shows_every_row_needs_no_exploration() -> None:
+    few = candidates((6,), 0)
+    assert Exploration(CONFIG, odd_are_new, 1)(requests(1, 10), few).rows.tolist() == list(range(6))
+
+
+def test_fewer_new_items_than_slots() -> None:
+    only = ROWS.item[60]
+    everywhere = replace(requests(1, 10), explore=1.0)
+    order = Exploration(CONFIG, lambda items: np.where(items == only, 0, 99).astype(np.float32), 1)(everywhere, ROWS)
+    assert order.rows[:10].tolist() == [60, 0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert (order.propensity == 1).all()  # the draw had one outcome
+
+
+def test_another_moment_is_another_draw() -> None:
+    reranker = Exploration(CONFIG, odd_are_new, seed=1)
+    drawn = {tuple(reranker(at(1, 10, np.array([NOW + n])), ROWS).rows[[2, 7]].tolist()) for n in range(30)}
+    assert len(drawn) > 5
+
+
+def test_the_propensity_is_how_often_it_happens() -> None:
+    """Over many moments, each row comes to the first slot as often as its propensity says."""
+    batch, k = 4000, 10
+    rows = candidates([20] * batch, 0, np.tile(np.linspace(1, 0, 20, dtype=np.float32), batch))
+    rows = replace(rows, item=np.tile(np.arange(20, dtype=np.int32), batch))
+    asked = at(batch, k, NOW + np.arange(batch))
+    order = Exploration(ExplorationConfig(slots=1, pool=6), odd_are_new, seed=5)(asked, rows)
+    slot = order.offsets[:-1] + 5
+    row, chance = order.rows[slot] % 20, order.propensity[slot]
+    assert set(row.tolist()) == {9, 11, 13, 15, 17, 19}
+    for drawn in set(row.tolist()):
+        promised = chance[row == drawn]
+        assert np.ptp(promised) == 0
+        assert abs((row == drawn).mean() - promised[0]) < 4 * np.sqrt(0.25 / batch)
+
+
+def test_draws_without_replacement_follow_plackett_luce() -> None:
+    logit = np.log([0.5, 0.3, 0.2])
+    seen: Counter[tuple[int, int]] = Counter()
+    for seed in range(2000):
+        drawn, chance = draw(logit, 2, np.random.default_rng(seed))
+        first, second = drawn.tolist()
+        weight = np.exp(logit)
+        np.testing.assert_allclose(chance, [weight[first], weight[second] / (1 - weight[first])])
+        seen[first, second] += 1
+    assert seen[0, 1] / 2000 == pytest.approx(0.5 * 0.3 / 0.5, abs=0.04)
+    assert seen[2, 1] / 2000 == pytest.approx(0.2 * 0.3 / 0.8, abs=0.04)
+
+
+def test_the_pool_prefers_worth_and_doubt() -> None:
+    utility = np.array([3.0, 1.0, 1.0, 0.0, -50.0], np.float32)
+    shown = np.array([10, 10, 0, 0, 0], np.float32)
+    pool, logit = optimistic(utility, shown, np.arange(1, 5), 3)
+    assert pool.tolist() == [2, 3, 1]
+    assert (np.diff(logit) <= 0).all()
+    _, every = optimistic(np.r_[1e9, np.zeros(999)], np.zeros(1000, np.float32), np.arange(1000), 1000)
+    assert every.max() - every.min() <= WIDEST
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_slots_are_in_proportion_and_inside_the_slate(k: int, share: float) -> None:
+    slots = slot_positions(k, share)
+    assert abs(len(slots) - share * k) <= 0.5 + 1e-9
+    assert len(set(slots.tolist())) == len(slots)
+    assert ((slots >= 0) & (slots < k)).all()
+
+
+def test_the_usual_slate_explores_its_middle() -> None:
+    assert slot_positions(10, 0.1).tolist() == [5]
+    assert slot_positions(20, 0.1).tolist() == [5, 15]
+    assert slot_positions(4, 0.1).tolist() == []
+    assert slot_positions(3, 1.0).tolist() == [0, 1, 2]
