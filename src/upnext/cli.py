@@ -5,7 +5,6 @@ Heavy imports happen inside the verbs, so that ``upnext --help`` is instant and 
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from datetime import UTC, datetime
@@ -62,20 +61,15 @@ def import_(home: Path, overrides: tuple[str, ...], mapping: Path | None, source
     movielens PATH, sequences PATH. Importing the same source twice adds nothing.
     """
     from upnext.events.importing import import_source
-    from upnext.events.readers import open_source
+    from upnext.events.open import open_source
 
     opened = Home.open(home, overrides)
-    started = time.perf_counter()
+    reader = open_source(source, mapping)
     log = opened.log()
     try:
-        reader = open_source(list(source), mapping)
-        summary = import_source(log, reader, opened.config.events.types, opened.rejects, bars())
+        console().print(import_source(log, reader, opened.config.events.types, opened.rejects, bars()))
     finally:
         log.close()
-    seconds = time.perf_counter() - started
-    console().print(summary.table())
-    events = summary.read("events")
-    console().print(f"{events:,} events in {seconds:.1f} s ({events / seconds:,.0f} a second)", style="dim")
 
 
 @cli.command()
@@ -138,7 +132,7 @@ def serve(home: Path, overrides: tuple[str, ...], host: str | None, port: int | 
     from upnext.serving.app import run_server
 
     opened = Home.open(home, overrides)
-    run_server(opened, host, port, on_ready=lambda url: console().print(f"Serving on {url} (endpoints: {url}/docs)"))
+    run_server(opened, host, port, on_ready=ready)
 
 
 @cli.command()
@@ -150,14 +144,14 @@ def serve(home: Path, overrides: tuple[str, ...], host: str | None, port: int | 
 def recommend(home: Path, overrides: tuple[str, ...], user_id: str, n: int, as_json: bool) -> None:
     """What should USER_ID see next? Nothing is logged."""
     from upnext.serving.engine import Engine
-    from upnext.serving.show import recommendation_table
+    from upnext.terminal import answer_table
 
     with Engine(Home.open(home, overrides)) as engine:
         answer = engine.recommend(user_id=user_id, n=n, log_impressions=False)
     if as_json:
         console().print_json(data=answer)
     else:
-        console().print(recommendation_table(answer))
+        console().print(answer_table(answer))
 
 
 @cli.command()
@@ -171,6 +165,26 @@ def explain(home: Path, overrides: tuple[str, ...], user_id: str, item_id: str) 
 
     with Engine(Home.open(home, overrides)) as engine:
         console().print_json(data=engine.explain(user_id=user_id, item_id=item_id))
+
+
+@cli.command()
+@click.option("--home", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to make it.")
+@click.option("--serve/--no-serve", default=True, help="Serve afterwards, or end after the table.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Overrides serving.port.")
+def demo(home: Path, serve: bool, port: int | None) -> None:
+    """A world, its log, trained models, their measures, and a server: everything once. Later runs serve at once."""
+    from upnext.demo import prepare
+
+    need_training()
+    opened = prepare(home, console(), bars())
+    if serve:
+        from upnext.serving.app import run_server
+
+        run_server(opened, None, port, on_ready=ready)
+
+
+def ready(url: str) -> None:
+    console().print(f"Serving on {url} (endpoints: {url}/docs)")
 
 
 @cli.command()

@@ -1,7 +1,6 @@
-"""One typed configuration for a home; its sections are the funnel in order.
+"""Everything that can be set, typed: the sections of a home's configuration are the funnel in order.
 
-Defaults < ``upnext.toml`` < environment (``UPNEXT__RANKING__TASKS__CLICK__WEIGHT=2``) < flags
-(``--set ranking.tasks.click.weight=2``). Unknown keys are refused with the nearest right name.
+``settings.py`` reads it from file, environment and flags, and writes the commented file.
 """
 
 from __future__ import annotations
@@ -9,21 +8,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from upnext.errors import ConfigError
-
-ENV_PREFIX = "UPNEXT__"
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 def _merged(defaults: Mapping[str, Section], given: object) -> object:
@@ -325,8 +318,9 @@ class Config(Section):
     def _tasks_name_known_events(self) -> Config:
         for name, task in self.ranking.tasks.items():
             if task.event not in self.events.types:
-                near = _nearest(task.event, self.events.types)
-                raise ValueError(f"ranking.tasks.{name}.event is {task.event!r}, which is no event type{near}")
+                near = nearest(task.event, self.events.types)
+                message, key = f"{task.event!r} is no event type{near}", f"ranking.tasks.{name}.event"
+                raise PydanticCustomError("unknown_event", "{message}", {"message": message, "key": key})
         return self
 
     def digest(self) -> str:
@@ -335,130 +329,8 @@ class Config(Section):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load_config(
-    path: Path | None,
-    overrides: Sequence[str] = (),
-    environ: Mapping[str, str] | None = None,
-) -> Config:
-    """Defaults, then the file at ``path``, then the environment, then ``key.sub=value`` overrides.
-
-    Raises ConfigError that names the file or flag, the key, the value and what is allowed.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror}). `upnext init DIR` makes one.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    origin = {key: str(path) for key in _leaves(values)}
-    for name, text in sorted((os.environ if environ is None else environ).items()):
-        if name.startswith(ENV_PREFIX):
-            key = name[len(ENV_PREFIX) :].lower().replace("__", ".")
-            _assign(values, key, text, origin, f"environment variable {name}")
-    for item in overrides:
-        key, sign, text = item.partition("=")
-        if not sign or not key.strip():
-            raise ConfigError(f"--set {item!r}: expected key=value, such as ranking.tasks.click.weight=2")
-        _assign(values, key.strip(), text, origin, f"--set {key.strip()}")
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error, origin, path))) from None
-
-
-def render_toml(config: Config) -> str:
-    """The commented file that ``upnext init`` writes: every section and field with its description."""
-    lines = [
-        "# upnext: the configuration of one home. Sections follow the funnel.",
-        "# Every value below is the default: delete a line to follow the defaults of later versions.",
-    ]
-    for path, section in _sections(config, ()):
-        title = ".".join(path)
-        doc = (section.__doc__ or "").strip().split("] ", 1)[-1]
-        lines += ["", f"# {doc}", f"[{title}]"] if path else []
-        for name, info in type(section).model_fields.items():
-            value = getattr(section, name)
-            if isinstance(value, Section) or _is_table(value):
-                continue
-            shown = _toml(value)
-            lines.append(f"{'# ' if shown is None else ''}{name} = {shown or '...'}  # {info.description}")
-    return "\n".join(lines) + "\n"
-
-
-def _sections(section: Section, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Section]]:
-    if path:
-        yield path, section
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            yield from _sections(value, (*path, name))
-        elif _is_table(value):
-            for key, entry in value.items():
-                yield from _sections(entry, (*path, name, key))
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(entry, Section) for entry in value.values())
-
-
-def _toml(value: object) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(entry) or "" for entry in value) + "]"
-    return json.dumps(value) if isinstance(value, str) else repr(value)
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key
-
-
-def _assign(values: dict[str, Any], key: str, text: str, origin: dict[str, str], place: str) -> None:
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string
-    table = values
-    *parents, last = key.split(".")
-    for parent in parents:
-        entry = table.setdefault(parent, {})
-        if not isinstance(entry, dict):
-            raise ConfigError(f"{place}: {parent!r} is a value, not a section")
-        table = entry
-    table[last] = value
-    origin[key] = place
-
-
-def _explain(error: ValidationError, origin: Mapping[str, str], path: Path | None) -> Iterator[str]:
-    for problem in error.errors():
-        location = [str(part) for part in problem["loc"]]
-        key = ".".join(location)
-        place = next((where for name, where in origin.items() if name == key or name.startswith(key + ".")), str(path))
-        if problem["type"] == "extra_forbidden":
-            yield f"{place}: unknown key {key!r}{_nearest(location[-1], _names_at(location[:-1]))}"
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
-            yield f"{place}: {key or 'configuration'}: {message}{got}"
-
-
-def _names_at(location: Sequence[str]) -> list[str]:
-    section: Any = Config()
-    for part in location:
-        section = section.get(part, TaskConfig(event="click")) if isinstance(section, dict) else getattr(section, part)
-    return list(section) if isinstance(section, dict) else list(type(section).model_fields)
-
-
-def _nearest(word: str, names: Mapping[str, object] | Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; known are {', '.join(sorted(names))}"
+def nearest(word: str, names: Iterable[str]) -> str:
+    """The end of a sentence that refused ``word``: what was probably meant, or what there is."""
+    known = sorted(names)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"

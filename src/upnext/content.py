@@ -24,6 +24,7 @@ Names = Sequence[str]
 TITLE_WORDS = 12
 CATEGORIES = 8
 ATTRIBUTES = 32
+FEW = 64
 DURATION_BUCKETS = 32  # half octaves from 1 second to 18 hours
 
 VOCABULARY_FILE = "vocabulary.json"
@@ -185,6 +186,9 @@ def _place(codes: Int32, seen: Int32) -> Int32:
 
 def _translate(codes: Int32, names: Names, vocabulary: IdMap) -> Int32:
     """Catalogue codes to vocabulary codes, by name; every distinct code is looked up once."""
+    if codes.size <= FEW:  # a request: finding what is distinct would cost more than looking all up
+        known = [vocabulary.code(names[code]) + 1 if 0 <= code < len(names) else 0 for code in codes.ravel().tolist()]
+        return np.array(known, np.int32).reshape(codes.shape)
     distinct, inverse = np.unique(codes, return_inverse=True)
     found = np.zeros(len(distinct), np.int32)
     named = (distinct >= 0) & (distinct < len(names))

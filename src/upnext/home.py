@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from upnext.config import Config, load_config, render_toml
+from upnext.config import Config
 from upnext.errors import HomeError
+from upnext.settings import load_config, render_toml
 from upnext.storage.artifacts import Models
 from upnext.storage.log import Log
 from upnext.storage.open import open_log

@@ -63,7 +63,8 @@ class Funnel:
         proposals = self._together(requests, run) if run.deadline_ms else self._in_turn(requests, run)
         quotas = {source.name: quota for source, quota in self.sources}
         with run.stage("candidates", "merge", sum(map(len, proposals.values()))) as done:
-            empty = Candidates(np.empty(0, np.int32), np.zeros(len(requests) + 1, np.int64))
+            nothing = {"score": np.empty(0, np.float32)}
+            empty = Candidates(np.empty(0, np.int32), np.zeros(len(requests) + 1, np.int64), nothing)
             every = {source.name: proposals.get(source.name, empty) for source, _ in self.sources}
             candidates = merge(every, quotas, self.total)
             done(len(candidates))

@@ -176,8 +176,13 @@ def _best(codes: Int32, scores: Float32, k: int) -> tuple[Int32, Float32]:
         missing = ((0, 0), (0, k - codes.shape[1]))
         codes = np.pad(codes, missing, constant_values=NO_ITEM)
         scores = np.pad(scores, missing, constant_values=-np.inf)
-    order = np.lexsort((codes, -scores), axis=1)[:, :k]
-    return np.take_along_axis(codes, order, 1), np.take_along_axis(scores, order, 1)
+    # One integer a hit that sorts by falling score, then by code: several times faster than a lexsort.
+    bits = scores.view(np.uint32)
+    falling = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))  # IEEE 754 order as integers, reversed
+    keys = np.sort((falling.astype(np.uint64) << np.uint64(32)) | codes.view(np.uint32), axis=1)[:, :k]
+    falling = (keys >> np.uint64(32)).astype(np.uint32)
+    bits = np.where(falling >> 31, falling, ~falling & np.uint32(0x7FFFFFFF))
+    return keys.astype(np.uint32).view(np.int32), bits.view(np.float32)
 
 
 def _grown(state: _State, needed: int) -> _State:

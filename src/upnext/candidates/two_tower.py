@@ -130,12 +130,12 @@ class TwoTower:
         unwanted_request, unwanted_item = not_to_propose(requests)
         spare = int(np.bincount(unwanted_request, minlength=1).max()) if len(unwanted_request) else 0
         items, scores = self._index.search(queries, k + spare)
-        span = np.int64(1 << 32)
-        unwanted = unwanted_request * span + unwanted_item
-        rows = np.arange(len(requests))[:, None]
         keep = (items != NO_ITEM) & queries.any(axis=1, keepdims=True)
-        if len(unwanted):
-            keep &= ~np.isin(rows * span + items, unwanted)
+        if len(unwanted_item):
+            pairs = (np.arange(len(requests))[:, None] << 32) | items
+            unwanted = np.sort((unwanted_request << 32) | unwanted_item)
+            nearest = np.minimum(np.searchsorted(unwanted, pairs), len(unwanted) - 1)
+            keep &= unwanted[nearest] != pairs
         keep &= np.cumsum(keep, axis=1) <= k
         offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64)
         return Candidates(items[keep], offsets, {"score": scores[keep]})

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from upnext.config import FeaturesConfig
 from upnext.features.roles import BASE_COLUMNS, EXPOSED, IMPRESSION, EventRoles
 from upnext.features.state import Known, item_groups
-from upnext.types import Bool, Catalogue, Float32, History, Int32, Int64
+from upnext.types import Bool, Catalogue, Float32, Float64, History, Int32, Int64
 
 MS_AN_HOUR = 3_600_000.0
 PRIOR_IMPRESSIONS = 20.0
@@ -72,9 +72,9 @@ def groups(config: FeaturesConfig, roles: EventRoles) -> tuple[Group, ...]:
         Group(counted("category"), "item", lambda inputs: rates(inputs.known.category, inputs)),
         Group(counted("user"), "user", user_rates),
         Group(USER_ACTIVITY, "user", user_activity),
-        Group(_pair_names("item"), "user_item", lambda inputs: pair_history(inputs, _same_item)),
-        Group(_pair_names("author"), "user_item", lambda inputs: pair_history(inputs, _same_author)),
-        Group(_pair_names("category"), "user_item", lambda inputs: pair_history(inputs, _same_category)),
+        Group(_pair_names("item"), "user_item", lambda inputs: pair_history(inputs, _itself)),
+        Group(_pair_names("author"), "user_item", lambda inputs: pair_history(inputs, _author)),
+        Group(_pair_names("category"), "user_item", lambda inputs: pair_history(inputs, _category)),
         Group(ITEM_FACTS, "item", item_facts),
         Group(("duration_against_liked",), "user_item", duration_against_liked),
         Group(CONTEXT, "context", context),
@@ -89,6 +89,8 @@ def compute(inputs: Inputs, definitions: Sequence[Group]) -> Float32:
     """The feature matrix ``[N, F]``; every value finite."""
     size = len(inputs.item)
     out = np.empty((size, sum(len(group.names) for group in definitions)), np.float32)
+    if not size:
+        return out
     start = 0
     for group in definitions:
         end = start + len(group.names)
@@ -105,12 +107,13 @@ def rates(counts: Float32, inputs: Inputs) -> Float32:
     overall = inputs.of_rows(inputs.known.overall) if len(counts) == len(inputs.item) else inputs.known.overall
     base = len(BASE_COLUMNS)
     hits, all_hits = counts[:, :, base:], overall[:, :, base:]
-    parts = [np.log1p(np.maximum(counts[:, :, :base], 0))]
+    parts = [counts[:, :, :base]]
     for column in (IMPRESSION, EXPOSED):
-        prior = (all_hits + 0.1) / (overall[:, :, column, None] + 10.0)
-        smoothed = (hits + PRIOR_IMPRESSIONS * prior) / (counts[:, :, column, None] + PRIOR_IMPRESSIONS)
-        parts.append(np.log1p(np.maximum(smoothed, 0)))
-    return np.concatenate(parts, axis=2).reshape(len(counts), -1)
+        prior = (all_hits + 0.1) * (PRIOR_IMPRESSIONS / (overall[:, :, column, None] + 10.0))
+        parts.append((hits + prior) / (counts[:, :, column, None] + PRIOR_IMPRESSIONS))
+    columns = np.concatenate(parts, axis=2, dtype=np.float32)
+    # log(1 + x), not log1p: the former is vectorised in float32, and counts need no precision near 0.
+    return np.log(np.maximum(columns, 0, out=columns) + np.float32(1)).reshape(len(counts), -1)
 
 
 def user_rates(inputs: Inputs) -> Float32:
@@ -148,48 +151,81 @@ def _pair_names(scope: str) -> tuple[str, ...]:
     return tuple(f"same_{scope}_{column}" for column in columns)
 
 
-Match = Callable[[Inputs, Int32], Bool]
+GroupOf = Callable[[Inputs, Int32], Int32]
 
 
-def _same_item(inputs: Inputs, items: Int32) -> Bool:
-    return np.asarray((inputs.of_rows(items) == inputs.item[:, None]) & (inputs.of_rows(items) >= 0))
+def _itself(inputs: Inputs, items: Int32) -> Int32:
+    return items
 
 
-def _same_author(inputs: Inputs, items: Int32) -> Bool:
-    return _same_group(inputs, items, 0)
+def _author(inputs: Inputs, items: Int32) -> Int32:
+    return item_groups(inputs.catalogue, items)[0]
 
 
-def _same_category(inputs: Inputs, items: Int32) -> Bool:
-    return _same_group(inputs, items, 1)
+def _category(inputs: Inputs, items: Int32) -> Int32:
+    return item_groups(inputs.catalogue, items)[1]
 
 
-def _same_group(inputs: Inputs, items: Int32, which: int) -> Bool:
-    past = item_groups(inputs.catalogue, items.ravel())[which].reshape(items.shape)
-    mine = item_groups(inputs.catalogue, inputs.item)[which]
-    return np.asarray((inputs.of_rows(past) == mine[:, None]) & (mine >= 0)[:, None])
+def pair_history(inputs: Inputs, group_of: GroupOf) -> Float32:
+    """This user's past with this item (its author, its category): shown, taken, watched, and how long ago.
 
-
-def pair_history(inputs: Inputs, match: Match) -> Float32:
-    """This user's past with this item (its author, its category): shown, taken, watched, and how long ago."""
+    Each history is summed up by group once, then looked up for every candidate; sums run in the history's order, so
+    that a batch gives the same bits as its requests alone.
+    """
     acted, shown = inputs.acted, inputs.shown
-    was_shown = match(inputs, shown.item)
-    was_acted = match(inputs, acted.item)
+    mine = group_of(inputs, inputs.item)
+    of_shown = _Past(shown, group_of(inputs, shown.item.ravel()))
+    of_acted = _Past(acted, group_of(inputs, acted.item.ravel()))
     preference = inputs.roles.preference(acted.event, acted.value)
-    seconds = np.nan_to_num(acted.value)
-    n_shown = was_shown.sum(1)
-    n_acted = was_acted.sum(1)
-    weight = _sum_where(was_acted, inputs.of_rows(preference))
+    at_shown, was_shown = of_shown.find(inputs.row, mine)
+    at_acted, was_acted = of_acted.find(inputs.row, mine)
+    n_shown, n_acted = of_shown.count()[at_shown], of_acted.count()[at_acted]
+    weight = of_acted.total(preference)[at_acted]
+    seconds = of_acted.total(np.nan_to_num(acted.value))[at_acted]
     now = inputs.of_rows(inputs.now)
     columns = [
         np.log1p(n_shown),
         np.log1p(n_acted),
         np.sign(weight) * np.log1p(np.abs(weight)),
         weight / (n_shown + 2.0),
-        np.log1p(_sum_where(was_acted, inputs.of_rows(seconds)) / np.maximum(n_acted, 1)),
-        _log_hours(now - _latest(was_shown, inputs.of_rows(shown.at)), n_shown > 0),
-        _log_hours(now - _latest(was_acted, inputs.of_rows(acted.at)), n_acted > 0),
+        np.log1p(seconds / np.maximum(n_acted, 1)),
+        _log_hours(now - of_shown.latest()[at_shown], was_shown),
+        _log_hours(now - of_acted.latest()[at_acted], was_acted),
     ]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+class _Past:
+    """Histories summed up by (request, group); the last place of every sum stands for "nothing"."""
+
+    def __init__(self, history: History, group: Int32) -> None:
+        request = np.repeat(np.arange(len(history)), history.item.shape[1])
+        self._rows = np.flatnonzero((history.item.ravel() >= 0) & (group >= 0))
+        self._history = history
+        key = request[self._rows] << 32 | group[self._rows]
+        self._keys, self._place = np.unique(key, return_inverse=True)
+
+    def find(self, request: Int64, group: Int32) -> tuple[Int64, Bool]:
+        """For each row the place of its sums, and whether there are any."""
+        nothing = len(self._keys)
+        if not nothing:
+            return np.zeros(len(group), np.int64), np.zeros(len(group), np.bool_)
+        key = request << 32 | group
+        place = np.minimum(np.searchsorted(self._keys, key), nothing - 1)
+        known = (self._keys[place] == key) & (group >= 0)
+        return np.where(known, place, nothing), known
+
+    def count(self) -> Int64:
+        return np.bincount(self._place, minlength=len(self._keys) + 1)
+
+    def total(self, values: Float32) -> Float64:
+        summed = np.bincount(self._place, values.ravel()[self._rows], len(self._keys) + 1)
+        return np.asarray(summed, np.float64)
+
+    def latest(self) -> Int64:
+        latest = np.zeros(len(self._keys) + 1, np.int64)
+        np.maximum.at(latest, self._place, self._history.at.ravel()[self._rows])
+        return latest
 
 
 ITEM_FACTS = ("item_age_hours", "item_age_known", "item_log_duration", "item_duration_known")
@@ -244,11 +280,3 @@ def _log_hours(ms: Int64, known: Bool) -> Float32:
     """log1p of hours; a year where it never happened, so that long ago and never lie side by side."""
     hours = np.where(known, np.maximum(ms, 0) / MS_AN_HOUR, NEVER_HOURS)
     return np.log1p(hours).astype(np.float32)
-
-
-def _sum_where(mask: Bool, values: NDArray[Any]) -> Float32:
-    return np.where(mask, values, np.float32(0)).sum(1)
-
-
-def _latest(mask: Bool, at: NDArray[Any]) -> Int64:
-    return np.where(mask, at, np.int64(0)).max(1)

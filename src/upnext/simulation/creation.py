@@ -10,17 +10,17 @@ from upnext.simulation.text import author_names, titles, topic_names
 from upnext.simulation.world import DAY_MS, TYPICAL_SECONDS, World, WorldConfig
 from upnext.types import Float32, Float64, Int8, Int16, Int32, Int64
 
-APPEAL_SKEW = 0.4  # how unequal topics are in items and in followers: (1 + rank) ** -APPEAL_SKEW
+APPEAL_SKEW = 0.3  # how unequal topics are in items and in followers: (1 + rank) ** -APPEAL_SKEW
 STYLES = 8
 ITEMS_PER_AUTHOR = 25
 MOST_SUBTOPICS = 3  # of one item
 SHARE_AT_START, PAST_DAYS = 0.6, 60
-USERS_AT_START = 0.85
+USERS_AT_START = 0.9
 LEAST_ACTIVITY, ACTIVITY_TAIL = 0.5, 3.0
 MIN_LIKED, MAX_LIKED = 2, 4
-SECOND = 0.4, 0.9
+SECOND = 0.3, 0.6  # interest in the liked topics beyond the favourite, which is 1
 AGE_LEANING, COUNTRY_LEANING = 1.0, 0.6
-SUBTASTE_SHAPE = 12.0  # higher = a user likes the subtopics of a topic more alike
+SUBTASTE_SHAPE = 20.0  # higher = a user likes the subtopics of a topic more alike
 
 AGES = ("under 18", "18-24", "25-34", "35-49", "50 and over")
 COUNTRIES = ("BR", "DE", "FR", "IN", "JP", "KE", "MX", "US")
@@ -107,8 +107,9 @@ def _subtopics(
 
 
 def _published_at(config: WorldConfig, rng: np.random.Generator) -> Int64:
-    old = int(round(config.items * SHARE_AT_START))
+    old = round(config.items * SHARE_AT_START)
     past = config.start_at - rng.uniform(0, PAST_DAYS * DAY_MS, old)
+    past[0] = config.start_at - PAST_DAYS * DAY_MS  # there is always something to show
     during = rng.uniform(config.start_at, config.end_at, config.items - old)
     return np.sort(np.concatenate([past, during])).astype(np.int64)
 
@@ -159,5 +160,5 @@ def _taste(leaning: Float64, rng: np.random.Generator) -> Float64:
 
 def _picked(taste: Float64, rng: np.random.Generator) -> Int16:
     """What each user answers when asked for a topic on arrival: most often, but not always, the favourite."""
-    said = 2 * np.log(np.maximum(taste, 1e-3)) + rng.gumbel(size=taste.shape)
+    said = 3 * np.log(np.maximum(taste, 1e-3)) + rng.gumbel(size=taste.shape)
     return np.asarray(said.argmax(axis=1), np.int16)

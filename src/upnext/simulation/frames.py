@@ -56,9 +56,11 @@ def item_frame(world: World) -> pl.DataFrame:
 
 
 def user_frame(world: World) -> pl.DataFrame:
-    """The users in the columns of ``USER_SCHEMA``, demographics as a JSON object."""
-    named = [pl.Series(values).gather(world.attribute[:, n]) for n, values in enumerate(ATTRIBUTES.values())]
-    frame = pl.DataFrame(dict(zip(ATTRIBUTES, named, strict=True)))
+    """The users in the columns of ``USER_SCHEMA``, what they said of themselves as a JSON object."""
+    named = {
+        name: pl.Series(values).gather(world.attribute[:, n]) for n, (name, values) in enumerate(ATTRIBUTES.items())
+    }
+    frame = pl.DataFrame({**named, "interest": pl.Series(world.topic_names).gather(world.picked)})
     frame = frame.select(
         _ids("u", np.arange(world.config.users)).alias("user_id"),
         pl.struct(pl.all()).struct.json_encode().alias("attributes"),

@@ -36,10 +36,12 @@ def play(world: World, progress: Progress) -> Played:
     config = world.config
     policy = LogPolicy(main_topic(world), world.picked, config.topics, config.slate_size)
     slates = -(-config.impressions // config.slate_size)
-    before = slates * WARMUP_DAYS // config.days
-    warmup_at = config.start_at - WARMUP_DAYS * DAY_MS
+    warmup_days = min(WARMUP_DAYS, config.days)
+    before = slates * warmup_days // config.days
+    warmup_at = config.start_at - warmup_days * DAY_MS
     with progress.track("simulate the log", before + slates) as step:
         _play_days(world, policy, warmup_at, config.start_at, before, "warm-up", step)
+        policy.forget_shown()
         return _concat(_play_days(world, policy, config.start_at, config.end_at, slates, "log", step))
 
 

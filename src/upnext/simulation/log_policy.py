@@ -1,7 +1,7 @@
 """The recommender that was there before: it chose what the log shows, and learned only from its own log.
 
 A slate mixes what is popular now, guesses from each user's clicks by topic, and random items; nobody is shown
-an item twice. It never looks at the world's truth.
+an item twice. Of the truth it knows only the items' main topics and what users said of themselves.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import numpy as np
 from upnext.types import Bool, Float64, Int16, Int32, Int64
 
 PERSONAL, POPULAR, RANDOM = 24, 12, 24  # candidates by where they come from
-EXPLORED = 0.05  # chance that a random candidate is put among the best, wherever it stands
+EXPLORED = 0.12  # share of a slate that goes to random candidates, wherever they stand
 HALF_LIFE_HOURS = 96.0
 PRIOR_IMPRESSIONS = 8.0  # an item's click rate is pulled to the mean by this many
-GREED = 2.0  # how much more often topics of a high click rate are drawn; 0 = all alike
+GREED = 1.5  # how much more often topics of a high click rate are drawn; 0 = all alike
 HOPE = 0.5  # click rate of a topic not tried yet, in mean click rates
 PICKED = 5.0  # times this for the topic that the user named
-PRIOR_TASTE = 4.0  # the same for a user's click rate in a topic
+PRIOR_TASTE = 4.0  # impressions in a topic that weigh as much as that
 PERSONAL_WEIGHT, NOISE = 1.0, 0.35  # of the log click rates of user and topic; of the Gumbel noise
 
 
@@ -50,6 +50,10 @@ class LogPolicy:
         topic = self._topic[:available]
         self._by_topic = np.lexsort((-self._appeal[:available], topic))
         self._topic_start = np.searchsorted(topic[self._by_topic], np.arange(self._taste_shown.shape[1] + 1))
+
+    def forget_shown(self) -> None:
+        """From now on every item may be shown to everybody once more."""
+        self._seen[:] = 0
 
     def slates(self, users: Int32, rng: np.random.Generator) -> Int32:
         """Items for users ``[n]``, each user at most once: ``[n, slate_size]``, -1 where nothing unseen is left."""
@@ -120,7 +124,7 @@ class LogPolicy:
         shape = score[:, first:].shape
         position = rng.integers(0, best.shape[1], shape)
         level = np.take_along_axis(best, position, axis=1)
-        chosen = (rng.random(shape) < min(EXPLORED, self._slate_size / shape[1])) & np.isfinite(score[:, first:])
+        chosen = (rng.random(shape) < EXPLORED * best.shape[1] / shape[1]) & np.isfinite(score[:, first:])
         explored = score.copy()
         explored[:, first:] = np.where(chosen & np.isfinite(level), level + 1e-9, score[:, first:])
         return explored
@@ -136,4 +140,6 @@ class LogPolicy:
 
 def _zipf(size: Int64 | int, shape: tuple[int, ...], rng: np.random.Generator) -> Int64:
     """Ranks below ``size`` with a chance of about 1 / (1 + rank)."""
-    return np.asarray((np.power(np.maximum(size, 1) + 1.0, rng.random(shape)) - 1).astype(np.int64))
+    least_one = np.maximum(size, 1)
+    rank = np.power(least_one + 1.0, rng.random(shape)) - 1
+    return np.asarray(np.minimum(rank.astype(np.int64), least_one - 1))

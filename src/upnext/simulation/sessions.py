@@ -10,7 +10,7 @@ from upnext.simulation.world import World
 from upnext.types import Float64, Int32, Int64
 
 HOUR_MS = 3_600_000
-SLATES_A_SESSION = 2.5
+SLATES_A_SESSION = 2.0
 BUSIEST_HOUR, NIGHT = 20, 0.85  # NIGHT: how much quieter the quietest hour is than an average one
 
 
@@ -42,14 +42,14 @@ def draw_sessions(world: World, begin: int, end: int, slates: int, rng: np.rando
     return _merged(user, _starts(world.arrived_at[user], begin, end, rng), length, begin)
 
 
-def intensity(hour: Float64 | Int64) -> Float64:
+def intensity(hour: Float64) -> Float64:
     """How busy an hour of the day is, 1 on average."""
-    return np.asarray(1 + NIGHT * np.cos((np.asarray(hour) - BUSIEST_HOUR) * (2 * np.pi / 24)))
+    return np.asarray(1 + NIGHT * np.cos((hour - BUSIEST_HOUR) * (2 * np.pi / 24)))
 
 
 def _starts(arrived_at: Int64, begin: int, end: int, rng: np.random.Generator) -> Int64:
     """Moments after each arrival, by the daily rhythm: the inverse of the cumulative intensity."""
-    hours = np.arange((end - begin) // HOUR_MS + 1)
+    hours = np.arange((end - begin) // HOUR_MS + 1, dtype=np.float64)
     busy = np.concatenate([[0.0], np.cumsum(intensity(hours[:-1] + 0.5))])
     passed = np.interp((arrived_at - begin) / HOUR_MS, hours, busy)
     drawn = passed + rng.random(len(arrived_at)) * (busy[-1] - passed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from upnext.types import Float32, Float64, Int64
@@ -20,9 +18,9 @@ SHORTEST, LONGEST = 3, 6
 TOPICAL = 0.6  # share of a title's words that speak of its topics
 SPECIFIC = 0.6  # share of those that speak of the subtopic
 
-ONSETS = "b d f g h j k l m n p r s t v w z br dr gr kr pl st tr sh".split()
-VOWELS = "a e i o u ai ea ou".split()
-CODAS = ["", "", "", "n", "r", "l", "s", "m", "k"]
+ONSETS = (*"bdfghjklmnprstvwz", "br", "dr", "gr", "kr", "pl", "st", "tr", "sh")
+VOWELS = (*"aeiou", "ai", "ea", "ou")
+CODAS = ("", "", "", *"nrlsmk")
 
 
 def topic_names(topics: int) -> tuple[str, ...]:
@@ -52,7 +50,10 @@ def author_names(count: int, rng: np.random.Generator) -> tuple[str, ...]:
 
 
 def titles(item_topic: Float32, topics: int, rng: np.random.Generator) -> list[str]:
-    """A title an item, of up to 6 words, from shares of subtopics ``[I, topics * S]``; the first word is the subtopic's."""
+    """A title an item, of up to 6 words, by its shares of subtopics ``[I, topics * S]``.
+
+    The first word always speaks of a subtopic.
+    """
     items, leaves = item_topic.shape
     vocabulary = np.array(words(COMMON_WORDS + topics * TOPIC_WORDS + leaves * SUBTOPIC_WORDS, rng))
     shape = (items, LONGEST)
@@ -65,13 +66,9 @@ def titles(item_topic: Float32, topics: int, rng: np.random.Generator) -> list[s
     start = np.where(topical, np.where(specific, leaf_start, topic_start), 0)
     size = np.where(topical, np.where(specific, SUBTOPIC_WORDS, TOPIC_WORDS), COMMON_WORDS)
     rank = (size * rng.random(shape) ** 2).astype(np.int64)  # some words are used more than others
-    length = rng.integers(SHORTEST, LONGEST + 1, items)
-    return _join(vocabulary[start + rank].tolist(), length.tolist())
-
-
-def _join(rows: Sequence[Sequence[str]], length: Sequence[int]) -> list[str]:
-    distinct = (list(dict.fromkeys(row))[:size] for row, size in zip(rows, length, strict=True))
-    return [" ".join(row).capitalize() for row in distinct]
+    sizes: list[int] = rng.integers(SHORTEST, LONGEST + 1, items).tolist()
+    chosen = zip(vocabulary[start + rank].tolist(), sizes, strict=True)
+    return [" ".join(list(dict.fromkeys(row))[:size]).capitalize() for row, size in chosen]
 
 
 def _draw_rows(share: Float32, uniform: Float64) -> Int64:

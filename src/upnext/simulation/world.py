@@ -18,8 +18,8 @@ from upnext.types import Float32, Float64, Int8, Int16, Int32, Int64
 DAY_MS = 86_400_000
 MONDAY = 1_736_121_600_000  # 2025-01-06T00:00Z: a fixed start keeps worlds identical whenever they are made
 
-INTERCEPT = -3.4
-TASTE = 3.4
+INTERCEPT = -6.0
+TASTE = 5.6
 STYLE = 0.4
 FRESHNESS, FRESHNESS_DAYS = 0.6, 5.0
 DURATION = 0.5
@@ -35,14 +35,14 @@ class WorldConfig:
 
     items: int = 20_000
     users: int = 5_000
-    impressions: int = 500_000  # rounded up to whole slates
+    impressions: int = 500_000  # rounded up to whole slates; fewer only where a user has seen all items
     days: int = 14
     seed: int = 0
     slate_size: int = 10
     topics: int = 24
     subtopics: int = 4  # of each topic; only titles tell them apart
-    drift: float = 0.4  # mean share of a user's taste that is new at the end
-    position_bias: float = 0.5  # examination of position p (0 = top) is (1 + p) ** -position_bias
+    drift: float = 0.25  # mean share of a user's taste that is new at the end
+    position_bias: float = 0.4  # examination of position p (0 = top) is (1 + p) ** -position_bias
     start_at: int = MONDAY  # Unix ms
 
     def __post_init__(self) -> None:
@@ -50,10 +50,10 @@ class WorldConfig:
             _check(name, getattr(self, name), low, high)
         if self.slate_size > self.items:
             raise ConfigError(f"slate_size: {self.slate_size} is more than there are items ({self.items})")
-        if self.impressions > self.users * self.items // 4:
+        if self.impressions > self.users * self.items // 10:
             raise ConfigError(
                 f"impressions: {self.impressions} is more than {self.users} users can be shown of {self.items} "
-                f"items without repetition; at most users * items / 4 = {self.users * self.items // 4}"
+                f"items without repetition; at most users * items / 10 = {self.users * self.items // 10}"
             )
 
     @property
@@ -67,8 +67,8 @@ class WorldConfig:
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
-    ("items", 10, 50_000_000),
-    ("users", 1, 50_000_000),
+    ("items", 10, 5_000_000),
+    ("users", 1, 5_000_000),
     ("impressions", 1, 10_000_000_000),
     ("days", 1, 3650),
     ("seed", 0, 2**63),

@@ -17,6 +17,8 @@ from upnext.types import Int64
 
 UInt64 = NDArray[np.uint64]
 
+FEW = 64  # rows up to which a loop over strings is quicker than looking for the distinct ones
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _TIME_BITS, _HASH_BITS = 43, 20  # 43 bits of milliseconds reach the year 2248
@@ -31,6 +33,8 @@ def text_hashes(texts: pl.Series) -> Int64:
     """``text_hash`` of each string; 0 for null or "", ``[N]``."""
     if texts.null_count() == len(texts):
         return np.zeros(len(texts), np.int64)
+    if len(texts) <= FEW:
+        return np.array([text_hash(name) if name else 0 for name in texts.to_list()], np.int64)
     names = texts.unique().drop_nulls()
     names = names.filter(names != "")
     hashes = pl.Series([text_hash(name) for name in names], dtype=pl.Int64)

@@ -11,7 +11,7 @@ import polars as pl
 
 from upnext.errors import DataError
 from upnext.storage.frames import stored, vector_size
-from upnext.storage.keys import content_keys, given_keys, recommendation_hash, text_hashes
+from upnext.storage.keys import FEW, content_keys, given_keys, recommendation_hash, text_hashes
 from upnext.storage.log import ACCEPTED, DUPLICATE, IdKind
 from upnext.types import Int8, Int32, Int64
 
@@ -49,9 +49,9 @@ class Write:
 
     def encode(self, kind: IdKind, ids: pl.Series) -> Int32:
         """The codes of the ids, ``[N]``; unknown ids get the next codes in the order of their first row."""
-        names = ids.unique(maintain_order=True)
+        names = (ids.unique(maintain_order=True) if len(ids) > FEW else ids).to_list()
         known, fresh = self._known[kind], self.fresh.setdefault(kind, {})
-        missing = [name for name in names if name not in known and name not in fresh]
+        missing = list(dict.fromkeys(name for name in names if name not in known and name not in fresh))
         fresh.update(self._stored_codes(kind, missing))
         added = [name for name in missing if name not in fresh]
         if added:

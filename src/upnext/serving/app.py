@@ -1,0 +1,121 @@
+"""The HTTP server: the app, and running it. Routes are in routes_*.py, the work in engine.py."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from upnext import __version__
+from upnext.errors import ConfigError
+from upnext.home import Home
+from upnext.serving import failures, routes_health, routes_read, routes_write
+from upnext.serving.engine import Engine
+from upnext.serving.guard import Guard
+from upnext.serving.metrics import Metrics
+from upnext.serving.tail import Tail
+from upnext.serving.wire import Server
+
+_ABOUT = (
+    "What should this person see next? Errors are JSON: {error: {code, message, field, remedy}}. Ids are any strings "
+    "of yours. Times are Unix milliseconds or seconds, or ISO 8601."
+)
+
+
+def create_app(home: Home) -> FastAPI:
+    """The app over a home; it opens it when it starts, and closes it when it ends.
+
+    Raises what Engine raises: the home is opened before anything listens.
+    """
+    metrics = Metrics()
+    engine = Engine(home, [metrics])
+    here = Server(engine, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tail = Tail(engine)
+        tail.start()
+        yield
+        tail.stop()
+        here.close()
+        engine.close()
+
+    app = FastAPI(
+        title="upnext",
+        version=__version__,
+        description=_ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.server = here
+    failures.install(app)
+    app.add_middleware(Guard, metrics=metrics, api_key=home.config.serving.api_key)
+    app.include_router(routes_read.router)
+    app.include_router(routes_write.router)
+    app.include_router(routes_health.health, prefix="/v1")
+    app.include_router(routes_health.health, include_in_schema=False)
+    app.include_router(routes_health.router)
+    return app
+
+
+def run_server(
+    home: Home,
+    host: str | None = None,
+    port: int | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until interrupted. ``on_ready`` is called with the address once it answers; port 0 = any free one.
+
+    Raises ConfigError when it must not or cannot listen there.
+    """
+    serving = home.config.serving
+    host, port = serving.host if host is None else host, serving.port if port is None else port
+    if serving.api_key is None and not _is_loopback(host):
+        raise ConfigError(
+            f"serving.host {host!r} can be reached from other machines, and serving.api_key is not set. Set a key "
+            "(UPNEXT__SERVING__API_KEY=...), or listen on 127.0.0.1."
+        )
+    listener = listen(host, port)
+    try:
+        config = uvicorn.Config(create_app(home), access_log=False, log_level="warning", timeout_graceful_shutdown=10)
+        _Uvicorn(config, _url(host, listener), on_ready).run(sockets=[listener])
+    finally:
+        listener.close()
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, url: str, on_ready: Callable[[str], None] | None) -> None:
+        super().__init__(config)
+        self._url, self._on_ready = url, on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._on_ready is not None and self.started:
+            self._on_ready(self._url)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(f"port {port} on {host} is in use. Choose another with --port, or 0 for any.") from None
+        raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror or error}).") from error
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

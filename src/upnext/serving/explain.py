@@ -1,0 +1,62 @@
+"""Why this item, or why not: the path through the funnel, and what would have been had a source proposed it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from upnext.live import Live
+from upnext.pipeline import Funnel
+from upnext.serving.funnels import Funnels
+from upnext.serving.question import Asked
+from upnext.types import Candidates, Requests, Slate
+from upnext.xray import SCORE, number, path_of, predictions
+
+
+def explain(asked: Asked, item: int, funnels: Funnels, live: Live) -> dict[str, Any]:
+    """The x-ray of one item for one question. Nothing is logged, and no deadline cuts anything off."""
+    slate = funnels.whole(asked.requests, None, observe=False)
+    path = path_of(slate, item)
+    catalogue = live.catalogue()
+    if path["stage"] == "candidates" and funnels.model is not None:
+        path["had_it_been_ranked"] = _had_it_been_ranked(asked.requests, item, slate, funnels.whole)
+    return {
+        "user_id": asked.question.user_id,
+        "item_id": live.catalogue.ids.names[item],
+        "title": catalogue.title[item],
+        "model_version": funnels.version,
+        "basis": asked.basis,
+        **path,
+        "fit": _fit(asked.requests, item, funnels),
+        "degraded": [*funnels.degraded, *slate.degraded],
+    }
+
+
+def _one_row(item: int, columns: dict[str, Any]) -> Candidates:
+    return Candidates(np.array([item], np.int32), np.array([0, 1], np.int64), columns)
+
+
+def _fit(requests: Requests, item: int, funnels: Funnels) -> dict[str, float | None]:
+    """How well the item fits by each source that can score any item, also where it did not propose it."""
+    if funnels.model is None:
+        return {}
+    row = _one_row(item, {})
+    return {scorer.name: number(scorer.score(requests, row)[0]) for scorer in funnels.model.sources.scorers}
+
+
+def _had_it_been_ranked(requests: Requests, item: int, slate: Slate, funnel: Funnel) -> dict[str, Any]:
+    """Its predictions and its place among what was considered."""
+    unproposed = np.full(1, np.nan, np.float32)
+    row = _one_row(item, {name: unproposed for name in slate.considered.columns if name.startswith(SCORE)})
+    features = np.concatenate([hydrator(requests, row) for hydrator in funnel.hydrators], axis=1)
+    row = row.with_features(features, tuple(name for hydrator in funnel.hydrators for name in hydrator.names))
+    row = row.with_columns(funnel.rankers[0](requests, row))
+    row = row.with_columns({"value": funnel.value(requests, row)})
+    utility = funnel.boost(requests, row)[0]
+    return {
+        "predictions": predictions(row, 0),
+        "value": number(row["value"][0]),
+        "utility": number(utility),
+        "place": int(np.count_nonzero(slate.considered["utility"] > utility)),
+    }

@@ -1,0 +1,68 @@
+"""What serves at one time: the funnel of a model version and its variants, replaced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from upnext.build import Model, build, without_model
+from upnext.home import Home
+from upnext.live import Live
+from upnext.pipeline import Funnel
+from upnext.stages import Observer, PairScorer
+from upnext.storage.artifacts import Manifest
+from upnext.types import Int32
+
+NO_MODEL = "no model is published: trending and new items only (`upnext train` makes one)"
+
+
+@dataclass(frozen=True)
+class Funnels:
+    """``anchored`` has only the sources that read anchors; ``related`` are those in their own order: similar items."""
+
+    whole: Funnel
+    anchored: Funnel
+    related: Funnel
+    model: Model | None = None
+    manifest: Manifest | None = None
+
+    @property
+    def version(self) -> str | None:
+        return None if self.model is None else self.model.version
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        return (NO_MODEL,) if self.model is None else ()
+
+    def refresh_items(self, live: Live, codes: Int32) -> None:
+        """Items that are new or changed can be found by their content; those that are gone are not looked for."""
+        if self.model is None or not len(codes):
+            return
+        available = live.catalogue().available[codes]
+        self.model.upsert_items(codes[available])
+        if self.model.sources.two_tower is not None:
+            self.model.sources.two_tower.remove(codes[~available])
+
+
+def load_funnels(home: Home, live: Live, version: str | None, observers: Sequence[Observer] = ()) -> Funnels:
+    """The funnels of a published version; None = without any. Raises ArtifactError when it is damaged or unfit."""
+    if version is None:
+        plain = without_model(home.config, live, observers)
+        return Funnels(plain, plain, plain)
+    directory, manifest = home.models().open(version)
+    model = build(home.config, live, directory, version, observers)
+    sources = model.funnel.sources
+    reading_anchors = [(source, quota) for source, quota in sources if isinstance(source, PairScorer)]
+    anchored = replace(model.funnel, sources=reading_anchors) if reading_anchors else model.funnel
+    related = Funnel(
+        sources=anchored.sources,
+        filters=anchored.filters,
+        hydrators=(),
+        rankers=(),
+        value=anchored.value,
+        boost=anchored.boost,
+        rerankers=(),
+        total=anchored.total,
+        observers=observers,
+    )
+    return Funnels(model.funnel, anchored, related, model, manifest)

@@ -1,0 +1,112 @@
+"""What was shown goes back into the log as impressions, in order, on a thread of its own: no answer waits for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from upnext.storage.frames import MAX_POSITION
+
+_LOG = logging.getLogger("upnext.serving")
+
+MAX_WAITING = 10_000  # answers; more are dropped, and counted
+AT_ONCE = 200  # answers a write
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One answer, as it was shown to a user."""
+
+    recommendation_id: str
+    user_id: str
+    surface: str
+    now: int
+    as_of: int
+    model_version: str | None
+    context: Mapping[str, Any]
+    positions: Sequence[int]
+    items: Sequence[str]
+    sources: Sequence[Sequence[str]]
+    propensity: Sequence[float]
+
+    def columns(self) -> dict[str, list[object]]:
+        """The impressions as columns of EVENT_SCHEMA."""
+        count = len(self.items)
+        positions = [min(position, MAX_POSITION) for position in self.positions]
+        shared = {"model_version": self.model_version} | ({"request": dict(self.context)} if self.context else {})
+        rows = zip(self.sources, self.propensity, strict=True)
+        context = [{**shared, "source": list(source), "propensity": propensity} for source, propensity in rows]
+        return {
+            "event_id": [f"{self.recommendation_id}#{place}" for place in range(count)],
+            "event_type": ["impression"] * count,
+            "user_id": [self.user_id] * count,
+            "item_id": list(self.items),
+            "happened_at": [self.now] * count,
+            "recommendation_id": [self.recommendation_id] * count,
+            "position": list(positions),
+            "surface": [self.surface] * count,
+            "as_of": [self.as_of] * count,
+            "context": [json.dumps(entry, ensure_ascii=False) for entry in context],
+        }
+
+
+class Impressions:
+    """``put`` returns at once; ``close`` writes what is still waiting."""
+
+    def __init__(self, append: Callable[[Mapping[str, Sequence[object]]], object]) -> None:
+        self.dropped = 0
+        self._append = append
+        self._waiting: queue.Queue[Shown | None] = queue.Queue(MAX_WAITING)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def put(self, shown: Shown) -> None:
+        if not shown.items:
+            return
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="impressions", daemon=True)
+                self._thread.start()
+        try:
+            self._waiting.put_nowait(shown)
+        except queue.Full:
+            self.dropped += 1
+
+    def flush(self) -> None:
+        """Wait until everything put so far is in the log."""
+        self._waiting.join()
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._waiting.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            batch = [self._waiting.get()]
+            while len(batch) < AT_ONCE and not self._waiting.empty():
+                batch.append(self._waiting.get())
+            more = None not in batch
+            self._write([shown for shown in batch if shown is not None])
+            for _ in batch:
+                self._waiting.task_done()
+
+    def _write(self, batch: list[Shown]) -> None:
+        if not batch:
+            return
+        columns: dict[str, list[object]] = {}
+        for shown in batch:
+            for name, values in shown.columns().items():
+                columns.setdefault(name, []).extend(values)
+        try:
+            self._append(columns)
+        except Exception:  # nobody waits for it: say so, and go on with the next
+            self.dropped += len(batch)
+            _LOG.exception("the impressions of %d answers could not be written", len(batch))

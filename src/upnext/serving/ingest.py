@@ -1,0 +1,221 @@
+"""Writing: rows are checked one by one, written durably together, and seen by the views before the call returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import polars as pl
+from pydantic import ValidationError
+
+from upnext.config import Config
+from upnext.errors import DataError
+from upnext.events.schema import nearest
+from upnext.live import Live
+from upnext.serving.clock import Clock
+from upnext.serving.fields import Strict
+from upnext.serving.problems import Invalid, NotFound, Problem, shown
+from upnext.serving.rows import Event, Item, ItemChanges, ItemContent, User, UserContent
+from upnext.serving.validation import first_problem
+from upnext.storage.log import ACCEPTED, EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA, Appended, Log
+
+DAY_MS = 86_400_000
+Row = TypeVar("Row", bound=Strict)
+
+
+@dataclass(slots=True)
+class Fates:
+    """What became of each row: accepted, duplicate, or rejected with the problem."""
+
+    rows: list[str]
+    problems: dict[int, Problem] = field(default_factory=dict)
+
+    def count(self, fate: str) -> int:
+        return self.rows.count(fate)
+
+    def as_dict(self) -> dict[str, Any]:
+        rejections = [{"row": row, **problem.as_dict()} for row, problem in sorted(self.problems.items())]
+        counts = {"accepted": self.count("accepted"), "duplicates": self.count("duplicate")}
+        return {**counts, "rejected": len(rejections), "rows": self.rows, "rejections": rejections}
+
+
+class Ingest:
+    """All writes of a server go through here. ``refresh`` brings the views up to the log."""
+
+    def __init__(self, log: Log, live: Live, config: Config, clock: Clock, refresh: Callable[[], None]) -> None:
+        self._log, self._live, self._config = log, live, config
+        self._clock, self._refresh = clock, refresh
+
+    def append(self, columns: Mapping[str, Sequence[object]]) -> Appended:
+        """Append events as columns of EVENT_SCHEMA, received now."""
+        with self._clock.arrival() as now:
+            frame = pl.DataFrame(dict(columns), schema={name: EVENT_SCHEMA[name] for name in columns})
+            frame = frame.with_columns(pl.lit(now, pl.Int64).alias("received_at"))
+            appended = self._log.append_events(frame.with_columns(pl.col("happened_at").fill_null(now)))
+            self._refresh()
+        return appended
+
+    def add_events(self, rows: Sequence[object]) -> Fates:
+        """Write events; the next request of their users sees them."""
+        parsed, fates = _parsed(Event, rows, self._refuse_event)
+        columns: dict[str, list[object]] = {name: [] for name in _EVENT_COLUMNS}
+        owner: list[int] = []
+        for row, event in parsed.items():
+            for position, item in enumerate(event.items or [None]):
+                owner.append(row)
+                for name, value in _event_values(event, item, position):
+                    columns[name].append(value)
+        if owner:
+            accepted = self.append(columns).status == ACCEPTED
+            for row, new in zip(owner, accepted.tolist(), strict=True):
+                if new:
+                    fates.rows[row] = "accepted"
+        return fates
+
+    def put_item(self, item_id: str, content: ItemContent) -> bool:
+        """Insert or replace an item. True when that changed something."""
+        _same(item_id, content.item_id, "item_id")
+        return self._upsert_items([{**content.model_dump(), "item_id": item_id}], ITEM_SCHEMA.keys())
+
+    def patch_item(self, item_id: str, changes: ItemChanges) -> bool:
+        """Change some fields of an item that is there. True when that changed something. Raises NotFound."""
+        self.known_item(item_id)
+        fields = changes.model_dump(exclude_unset=True)
+        return self._upsert_items([{**fields, "item_id": item_id}], ["item_id", *fields])
+
+    def add_items(self, rows: Sequence[object]) -> Fates:
+        """Insert or replace items."""
+        size = self._vector_size(rows)
+
+        def refuse(item: Item) -> Problem | None:
+            if item.vector is None or len(item.vector) == size:
+                return None
+            return Invalid(f"vector has {len(item.vector)} numbers, the catalogue's have {size}", "vector")
+
+        parsed, fates = _parsed(Item, rows, refuse)
+        if parsed:
+            self._upsert_items([item.model_dump() for item in parsed.values()], ITEM_SCHEMA.keys())
+        return _all_accepted(fates, parsed)
+
+    def delete_item(self, item_id: str) -> bool:
+        """Never show an item again; events about it stay. Raises NotFound."""
+        self.known_item(item_id)
+        deleted = self._log.delete_items([item_id])
+        self._refresh()
+        return deleted > 0
+
+    def put_user(self, user_id: str, content: UserContent) -> bool:
+        """Insert or replace what is known of a user. True when that changed something."""
+        _same(user_id, content.user_id, "user_id")
+        return self._upsert_users([{**content.model_dump(), "user_id": user_id}])
+
+    def add_users(self, rows: Sequence[object]) -> Fates:
+        parsed, fates = _parsed(User, rows)
+        if parsed:
+            self._upsert_users([user.model_dump() for user in parsed.values()])
+        return _all_accepted(fates, parsed)
+
+    def known_item(self, item_id: str) -> int:
+        """The code of an item that is in the catalogue. Raises NotFound that names the id."""
+        code = self._live.catalogue.ids.code(item_id)
+        if code < 0 or code in self._live.catalogue.deleted:
+            gone = "was deleted" if code >= 0 else "is unknown"
+            raise NotFound(f"item {shown(item_id)} {gone}", "item_id", "PUT /v1/items/{item_id} makes it")
+        return code
+
+    def _refuse_event(self, event: Event) -> Problem | None:
+        types = self._config.events.types
+        if event.event_type not in types:
+            near = nearest(event.event_type, types)
+            return Invalid(
+                f"event_type {shown(event.event_type)} is unknown{near}", "event_type", "[events.types] adds more"
+            )
+        if event.timestamp is not None and event.timestamp > self._clock.now() + DAY_MS:
+            return Invalid(f"timestamp {event.timestamp} is more than a day in the future", "timestamp")
+        return None
+
+    def _upsert_items(self, items: Sequence[Mapping[str, object]], names: Iterable[str]) -> bool:
+        columns = {name: [_stored(name, item.get(name)) for item in items] for name in names}
+        try:
+            changed = self._log.upsert_items(
+                pl.DataFrame(columns, schema={name: ITEM_SCHEMA[name] for name in columns})
+            )
+        except DataError as error:
+            raise Invalid(str(error), "vector" if "vector" in str(error) else None) from error
+        self._refresh()
+        return changed > 0
+
+    def _upsert_users(self, users: Sequence[Mapping[str, object]]) -> bool:
+        columns = {name: [_stored(name, user.get(name)) for user in users] for name in USER_SCHEMA}
+        changed = self._log.upsert_users(pl.DataFrame(columns, schema=dict(USER_SCHEMA)))
+        self._refresh()
+        return changed > 0
+
+    def _vector_size(self, rows: Sequence[object]) -> int | None:
+        """The length of the catalogue's vectors; where it has none, of the first row's that has one."""
+        known = self._live.catalogue().vector
+        if known is not None:
+            return int(known.shape[1])
+        vectors = (row.get("vector") for row in rows if isinstance(row, dict))
+        return next((len(vector) for vector in vectors if isinstance(vector, list) and vector), None)
+
+
+_EVENT_COLUMNS = (
+    "event_id",
+    "event_type",
+    "user_id",
+    "item_id",
+    "happened_at",
+    "value",
+    "session_id",
+    "recommendation_id",
+    "position",
+    "surface",
+    "context",
+)
+
+
+def _event_values(event: Event, item: str | None, position: int) -> list[tuple[str, object]]:
+    """The columns of an event; one of its shown items where it has several."""
+    values = {name: getattr(event, "timestamp" if name == "happened_at" else name) for name in _EVENT_COLUMNS}
+    values["context"] = _stored("context", event.context)
+    if item is not None:
+        event_id = None if event.event_id is None else f"{event.event_id}#{position}"
+        values |= {"item_id": item, "position": position, "event_id": event_id}
+    return list(values.items())
+
+
+def _parsed(
+    model: type[Row], rows: Sequence[object], refuse: Callable[[Row], Problem | None] = lambda row: None
+) -> tuple[dict[int, Row], Fates]:
+    """The rows that are good by number, and the fate of those that are not; the good ones count as duplicates."""
+    good: dict[int, Row] = {}
+    fates = Fates(["duplicate"] * len(rows))
+    for number, row in enumerate(rows):
+        try:
+            parsed = model.model_validate(row)
+            problem = refuse(parsed)
+        except ValidationError as error:
+            problem = first_problem(error.errors(include_url=False), model)
+        if problem is None:
+            good[number] = parsed
+        else:
+            fates.rows[number], fates.problems[number] = "rejected", problem
+    return good, fates
+
+
+def _all_accepted(fates: Fates, parsed: Mapping[int, object]) -> Fates:
+    for row in parsed:
+        fates.rows[row] = "accepted"
+    return fates
+
+
+def _same(path: str, body: str | None, field: str) -> None:
+    if body is not None and body != path:
+        raise Invalid(f"{field} is {shown(body)} in the body and {shown(path)} in the path", field, "Leave it out")
+
+
+def _stored(name: str, value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if name in ("attributes", "context") and value is not None else value

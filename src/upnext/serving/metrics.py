@@ -1,0 +1,83 @@
+"""What a server counts, for Prometheus. Also an observer of the funnel: stage by stage, after the answer."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from upnext.serving.engine import Engine
+from upnext.serving.ingest import Fates
+from upnext.types import Requests, Slate
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)
+_ROWS = (0, 1, 10, 50, 100, 200, 500, 1000, 2000, 5000)
+_FILTER = "filter "  # as the pipeline's trace names the stages of filters
+
+
+class Metrics:
+    """One registry a server."""
+
+    name = "metrics"
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._requests = Histogram(
+            "upnext_request_seconds",
+            "Time from a request's arrival to the end of its answer.",
+            ["method", "route", "status"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._stages = Histogram(
+            "upnext_stage_seconds", "Time of one stage.", ["stage", "name"], buckets=_SECONDS, registry=registry
+        )
+        self._candidates = Histogram(
+            "upnext_source_candidates", "Proposals of a source.", ["source"], buckets=_ROWS, registry=registry
+        )
+        self._removed = Counter(
+            "upnext_filter_removed", "Candidates that a filter removed.", ["filter"], registry=registry
+        )
+        self._failed = Counter("upnext_stage_failures", "Stages that failed.", ["stage", "name"], registry=registry)
+        self._degraded = Counter(
+            "upnext_degraded", "Answers that were degraded, by stage.", ["stage"], registry=registry
+        )
+        self._events = Counter("upnext_events", "Events by fate.", ["fate"], registry=registry)
+        self._model = Gauge("upnext_model_info", "1 for the version that serves.", ["version"], registry=registry)
+        self._gauges = {
+            name: Gauge(f"upnext_{name}", help_, registry=registry)
+            for name, help_ in (
+                ("log_offset", "The last event that the views have seen."),
+                ("items", "Items in the catalogue."),
+                ("users", "Users."),
+                ("impressions_dropped", "Answers whose impressions could not be logged."),
+            )
+        }
+
+    def __call__(self, requests: Requests, slate: Slate) -> None:
+        for stage in slate.trace:
+            self._stages.labels(stage.stage, stage.name).observe(stage.ms / 1000)
+            if stage.error is not None:
+                self._failed.labels(stage.stage, stage.name).inc()
+            if stage.name.startswith(_FILTER):
+                self._removed.labels(stage.name.removeprefix(_FILTER)).inc(stage.rows_in - stage.rows_out)
+            elif stage.stage == "candidates" and stage.name != "merge":
+                self._candidates.labels(stage.name).observe(stage.rows_out)
+        for stage_name in {entry.partition(":")[0] for entry in slate.degraded}:
+            self._degraded.labels(stage_name).inc()
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def events(self, fates: Fates) -> None:
+        for fate in ("accepted", "duplicate", "rejected"):
+            self._events.labels(fate).inc(fates.count(fate))
+
+    def render(self, engine: Engine) -> bytes:
+        """The text that Prometheus scrapes."""
+        live = engine.live
+        self._gauges["log_offset"].set(live.offset)
+        self._gauges["items"].set(len(live.catalogue.ids))
+        self._gauges["users"].set(len(live.users.ids))
+        self._gauges["impressions_dropped"].set(engine.impressions.dropped)
+        self._model.clear()
+        self._model.labels(engine.funnels.version or "none").set(1)
+        return generate_latest(self.registry)

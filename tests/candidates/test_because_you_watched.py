@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upnext.candidates import because_you_watched
+from upnext.candidates.because_you_watched import BecauseYouWatched, CoVisitation
+from upnext.errors import ArtifactError
+from upnext.stages import Source
+from upnext.testing.source_contract import PairScorerContract, requests_of
+from upnext.types import Candidates, Float64, Requests
+
+ITEMS = 40
+WEIGHT, LEAST = np.array([1, -1], np.float32), np.array([-np.inf, -np.inf], np.float32)
+DECAY = 0.8
+
+
+def similarities() -> Float64:
+    """Each item has some random neighbours, never itself; item 39 has none."""
+    random = np.random.default_rng(5)
+    dense = random.uniform(0.01, 0.5, (ITEMS, ITEMS)) * (random.uniform(size=(ITEMS, ITEMS)) < 0.2)
+    np.fill_diagonal(dense, 0)
+    dense[39] = 0
+    return dense
+
+
+def neighbours() -> CoVisitation:
+    dense = similarities()
+    row, column = np.nonzero(dense)
+    indptr = np.searchsorted(row, np.arange(ITEMS + 1)).astype(np.int64)
+    return CoVisitation(indptr, column.astype(np.int32), dense[row, column].astype(np.float32))
+
+
+class TestBecauseYouWatched(PairScorerContract):
+    items = ITEMS
+
+    def make_source(self) -> Source:
+        return BecauseYouWatched(neighbours(), DECAY, WEIGHT, LEAST)
+
+    def make_requests(self) -> Requests:
+        return requests_of([[1, 2, 3], [7], [], [39], [30, 31, 30, 30, 9], list(range(16))])
+
+
+@pytest.mark.parametrize(("dense_cells", "pairs"), [(0, 1 << 21), (1 << 18, 8), (0, 8)])
+class TestLargeCatalogues(TestBecauseYouWatched):
+    """The same contract where pairs are summed by sorting, and where a batch is worked off in slices."""
+
+    @pytest.fixture(autouse=True)
+    def _limits(self, dense_cells: int, pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(because_you_watched, "DENSE_CELLS", dense_cells)
+        monkeypatch.setattr(because_you_watched, "PAIRS", pairs)
+
+
+@given(st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=12), min_size=1, max_size=5))
+def test_score_is_the_decayed_sum(histories: list[list[int]]) -> None:
+    everything = Candidates(
+        np.tile(np.arange(ITEMS, dtype=np.int32), len(histories)), np.arange(len(histories) + 1, dtype=np.int64) * ITEMS
+    )
+    found = BecauseYouWatched(neighbours(), DECAY, WEIGHT, LEAST).score(requests_of(histories), everything)
+    dense, expected = similarities(), np.zeros((len(histories), ITEMS))
+    for row, history in enumerate(histories):
+        visits = [item for n, item in enumerate(history) if history[n + 1 : n + 2] != [item]]
+        for steps_back, item in enumerate(reversed(visits)):
+            expected[row] += DECAY**steps_back * dense[item]
+    np.testing.assert_allclose(found.reshape(len(histories), ITEMS), np.log1p(100 * expected), rtol=1e-4, atol=1e-5)
+
+
+def test_disliked_items_are_no_reason() -> None:
+    source, requests = BecauseYouWatched(neighbours(), DECAY, WEIGHT, LEAST), requests_of([[4, 5]])
+    requests.acted.event[0, -1] = 1
+    fond = source(requests_of([[4]]), ITEMS)
+    np.testing.assert_array_equal(source(requests, ITEMS).item, fond.item[fond.item != 5])
+
+
+def test_anchors_are_the_history_and_are_not_proposed() -> None:
+    source, dense = BecauseYouWatched(neighbours(), DECAY, WEIGHT, LEAST), similarities()
+    requests = replace(requests_of([[1, 2, 3]], anchors=[[8]]), allow_watched=True)
+    found = source(requests, ITEMS)
+    order = np.argsort(-dense[8], kind="stable")
+    np.testing.assert_array_equal(found.item, order[dense[8][order] > 0])
+
+
+def test_old_visits_beyond_the_last_percent_are_left_out() -> None:
+    source = BecauseYouWatched(neighbours(), 0.1, WEIGHT, LEAST)
+    everything = Candidates(np.arange(ITEMS, dtype=np.int32), np.array([0, ITEMS], np.int64))
+    long, short = (source.score(requests_of([history]), everything) for history in ([9, 1, 2, 3], [1, 2, 3]))
+    np.testing.assert_array_equal(long, short)
+
+
+def test_saves_and_loads(tmp_path: Path) -> None:
+    neighbours().save(tmp_path / "model")
+    loaded = CoVisitation.load(tmp_path / "model")
+    for name in ("indptr", "indices", "data"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(neighbours(), name))
+
+
+def test_names_what_is_missing_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="upnext train"):
+        CoVisitation.load(tmp_path)
+    neighbours().save(tmp_path)
+    np.save(tmp_path / "co_visitation_data.npy", np.ones(3, np.float32))
+    with pytest.raises(ArtifactError, match="do not belong together"):
+        CoVisitation.load(tmp_path)

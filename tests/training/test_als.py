@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+
+from upnext.candidates.als import ALS
+from upnext.config import ALSConfig
+from upnext.testing.source_contract import requests_of, scores_of
+from upnext.training.als import confidence, fit_als
+from upnext.training.interactions import Interactions
+from upnext.training.progress import Silent
+
+USERS, ITEMS = 40, 30
+CONFIG = ALSConfig(embedding_size=2, regularization=0.5, alpha=10.0, epochs=8)
+
+
+def checkerboard(missing: int = 1) -> Interactions:
+    """Even users like all even items, odd users all odd ones, but each for ``missing`` items yet to come."""
+    user, item = np.nonzero(np.add.outer(np.arange(USERS), np.arange(ITEMS)) % 2 == 0)
+    held_out = (item // 2 - user // 2) % (ITEMS // 2) < missing
+    users, items = user[~held_out].astype(np.int32), item[~held_out].astype(np.int32)
+    at = np.arange(len(users), dtype=np.int64)
+    return Interactions(users, items, np.ones(len(users), np.float32), at, USERS, ITEMS)
+
+
+def test_fills_in_the_checkerboard() -> None:
+    interactions = checkerboard()
+    source = ALS(fit_als(interactions, CONFIG, 0, 1, Silent()), np.ones(1, np.float32), np.full(1, -np.inf, np.float32))
+    histories = [interactions.item[interactions.user == user].tolist() for user in range(USERS)]
+    found = source(requests_of(histories), 1)
+    expected = [(user % 2 + 2 * (user // 2)) % ITEMS for user in range(USERS)]
+    np.testing.assert_array_equal(found.item, expected)
+    assert scores_of(found).min() > 0.5
+
+
+def test_seed_decides_everything() -> None:
+    one, same, other = (fit_als(checkerboard(), CONFIG, seed, 2, Silent()).item for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_an_item_without_events_has_no_factors() -> None:
+    interactions = checkerboard()
+    kept = interactions.item != 7
+    columns = (interactions.user, interactions.item, interactions.weight, interactions.at)
+    user, item, weight, at = (column[kept] for column in columns)
+    fewer = Interactions(user, item, weight, at, USERS, ITEMS)
+    factors = fit_als(fewer, CONFIG, 0, 1, Silent()).item
+    assert factors.shape == (ITEMS, 2)
+    assert (factors[7] == 0).all()
+    assert (np.abs(np.delete(factors, 7, axis=0)).sum(axis=1) > 0).all()
+
+
+def test_confidence_sums_the_weights_of_a_pair() -> None:
+    interactions = Interactions(
+        np.array([0, 0, 1], np.int32),
+        np.array([2, 2, 0], np.int32),
+        np.array([1, 2, 0.5], np.float32),
+        np.arange(3),
+        2,
+        3,
+    )
+    np.testing.assert_array_equal(confidence(interactions, 10.0).toarray(), [[0, 0, 31], [6, 0, 0]])
