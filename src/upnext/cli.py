@@ -107,9 +107,9 @@ def evaluate(
 ) -> None:
     """Measure the active model on what happened after its training window, stage by stage."""
     need_training()
-    from upnext.evaluation.run import evaluate as run
     from upnext.evaluation.report import write_report
     from upnext.evaluation.results import to_json
+    from upnext.evaluation.run import evaluate as run
     from upnext.evaluation.table import show
 
     opened = Home.open(home, overrides)
@@ -168,7 +168,9 @@ def explain(home: Path, overrides: tuple[str, ...], user_id: str, item_id: str) 
 
 
 @cli.command()
-@click.option("--home", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to make it.")
+@click.option(
+    "--home", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to make it."
+)
 @click.option("--serve/--no-serve", default=True, help="Serve afterwards, or end after the table.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Overrides serving.port.")
 def demo(home: Path, serve: bool, port: int | None) -> None:

@@ -119,6 +119,16 @@ class TwoTowerConfig(SourceConfig):
     )
 
 
+class FavouriteTopicsConfig(SourceConfig):
+    """[candidates.favourite_topics] The best items of the categories and authors that the user turns to most."""
+
+    quota: int = Field(300, description="At most this many candidates.", ge=0)
+    topics: int = Field(12, description="Categories and authors looked into, the strongest.", ge=1)
+    items_a_topic: int = Field(300, description="The best of each that are looked at.", ge=1)
+    history_half_life: float = Field(30.0, description="Events after which a liked item counts half.", gt=0)
+    refresh_seconds: int = Field(300, description="How long the lists of best items stay as they are.", ge=1)
+
+
 class TrendingConfig(SourceConfig):
     """[candidates.trending] What is being watched now, decayed by time."""
 
@@ -165,6 +175,7 @@ class CandidatesConfig(Section):
     als: ALSConfig = Field(default_factory=ALSConfig)
     two_tower: TwoTowerConfig = Field(default_factory=TwoTowerConfig)
     because_you_watched: BecauseYouWatchedConfig = Field(default_factory=BecauseYouWatchedConfig)
+    favourite_topics: FavouriteTopicsConfig = Field(default_factory=FavouriteTopicsConfig)
     trending: TrendingConfig = Field(default_factory=TrendingConfig)
     watch_again: WatchAgainConfig = Field(default_factory=WatchAgainConfig)
     new_items: NewItemsConfig = Field(default_factory=NewItemsConfig)

@@ -22,7 +22,9 @@ def prepare(directory: Path, console: Console, progress: Progress) -> Home:
         if home.models().active() is not None:
             console.print(f"{directory} is ready already; delete it to start over.", style="dim")
             return home
-        raise HomeError(f"{directory}: holds a home without a model, perhaps an unfinished demo. Delete it, or train it.")
+        raise HomeError(
+            f"{directory}: holds a home without a model, perhaps an unfinished demo. Delete it, or train it."
+        )
     started = time.perf_counter()
     unfinished = directory.with_name(directory.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)

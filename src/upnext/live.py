@@ -92,6 +92,7 @@ class Live:
             shown,
             exclude or Ragged.empty(batch),
             anchors or Ragged.empty(batch),
+            allow_watched=not self.config.reranking.filters.watched,
         )
 
 

@@ -173,7 +173,7 @@ class Funnel:
         for reranker in self.rerankers:
             with run.stage("reranking", reranker.name, len(chosen)) as done:
                 order = reranker(requests, chosen)
-                propensity = np.asarray(chosen["propensity"])[order.rows] * order.propensity
+                propensity = np.asarray(chosen["propensity"], np.float32)[order.rows] * order.propensity
                 taken = chosen.take(order.rows, order.offsets)
                 columns = {name: column for name, column in taken.columns.items() if name != "propensity"}
                 bare = Candidates(taken.item, taken.offsets, columns, taken.features, taken.feature_names)

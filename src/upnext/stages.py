@@ -18,7 +18,8 @@ class Source(Protocol):
     A row may not repeat an item within a request. A source that knows nothing about a request proposes nothing.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def __call__(self, requests: Requests, k: int) -> Candidates: ...
 
@@ -30,7 +31,8 @@ class PairScorer(Protocol):
     Returns float32 ``[N]``, finite; 0 where the source knows nothing of the user or the item.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def score(self, requests: Requests, candidates: Candidates) -> Float32: ...
 
@@ -39,8 +41,13 @@ class PairScorer(Protocol):
 class Hydrator(Protocol):
     """Adds what is known: feature columns ``[N, len(names)]`` in the order of the rows it was given."""
 
-    names: tuple[str, ...]
-    defaults: Float32  # [len(names)], used for every row when the hydrator fails
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def defaults(self) -> Float32:
+        """``[len(names)]``, used for every row when the hydrator fails."""
+        ...
 
     def __call__(self, requests: Requests, candidates: Candidates) -> Float32: ...
 
@@ -49,7 +56,8 @@ class Hydrator(Protocol):
 class Filter(Protocol):
     """True = keep. ``name`` is the reason that is counted. A filter that fails removes what it guards."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def __call__(self, requests: Requests, candidates: Candidates) -> Bool: ...
 
@@ -58,7 +66,8 @@ class Filter(Protocol):
 class Ranker(Protocol):
     """Predicts, one float32 column a task: ``p_<task>`` in [0, 1], and ``watch_seconds`` >= 0."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def __call__(self, requests: Requests, candidates: Candidates) -> Mapping[str, Column]: ...
 
@@ -77,7 +86,8 @@ class Reranker(Protocol):
     Rows not in the answer are dropped; the pipeline cuts the final order to k.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def __call__(self, requests: Requests, candidates: Candidates) -> Order: ...
 
@@ -86,6 +96,7 @@ class Reranker(Protocol):
 class Observer(Protocol):
     """Hears of every answer after it was given; can neither delay nor break it."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def __call__(self, requests: Requests, slate: Slate) -> None: ...

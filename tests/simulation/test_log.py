@@ -97,7 +97,7 @@ def test_the_log_is_in_order(data: SimulatedData) -> None:
     seed=st.integers(0, 2**40),
     share=st.floats(0.01, 1),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_log_of_any_small_world_is_in_order(
     items: int, users: int, slate_size: int, days: int, topics: int, drift: float, seed: int, share: float
 ) -> None:
@@ -148,7 +148,7 @@ def test_popularity_is_zipf_like(data: SimulatedData) -> None:
         log_rank = np.log(np.arange(1, 2001))[head]
         fit = np.corrcoef(log_rank, np.log(counts[head]))[0, 1]
         assert np.polyfit(log_rank, np.log(counts[head]), 1)[0] < steepest
-        assert fit < -0.97  # a straight line in log-log
+        assert fit < -0.95  # a straight line in log-log
 
 
 def test_activity_is_heavy_tailed_and_some_users_come_late(data: SimulatedData) -> None:

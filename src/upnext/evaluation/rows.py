@@ -16,7 +16,7 @@ from upnext.live import Live
 from upnext.training.examples import Examples
 from upnext.training.progress import Progress
 from upnext.training.ranker_data import past_requests
-from upnext.types import Candidates, Column, Float32, Float64, Int64
+from upnext.types import Candidates, Column, Float32, Int64
 
 REQUESTS_AT_ONCE = 2048
 POSITIONS = 20
@@ -100,5 +100,5 @@ def _by_position(label: Float32, position: Int64) -> list[float | None]:
     if not known.any():
         return []
     shown = np.bincount(position[known], minlength=1)
-    hits: Float64 = np.bincount(position[known], label[known], minlength=1)
+    hits = np.asarray(np.bincount(position[known], label[known], minlength=1), np.float64)
     return [float(h / n) if n else None for h, n in zip(hits, shown, strict=True)]

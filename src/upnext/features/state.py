@@ -16,8 +16,10 @@ from upnext.config import FeaturesConfig
 from upnext.features.counters import Counters
 from upnext.features.histories import LastK
 from upnext.features.pairs import UserItems
-from upnext.features.roles import POSITIVE, EventRoles
+from upnext.features.roles import IMPRESSION, POSITIVE, EventRoles
 from upnext.types import Catalogue, Events, Float32, Float64, History, Int32, Int64
+
+PRIOR = 20.0  # impressions that the author's rate counts for in an item's quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,24 @@ class FeatureState:
         with self._lock:
             found = self._item.all(POSITIVE, -1, now)
         return np.pad(found[:size], (0, max(size - len(found), 0)))
+
+    def quality(self, now: int, size: int) -> Float32:
+        """Expected positive events an impression of items 0 .. size-1, shrunk towards their author's and the overall.
+
+        Where the log has no impressions: log counts of positive events, over the largest.
+        """
+        author = item_groups(self._catalogue(), np.arange(size, dtype=np.int32))[0]
+        with self._lock:
+            shown, taken = (self._item.all(column, -1, now) for column in (IMPRESSION, POSITIVE))
+            by_author = [self._author.all(column, -1, now) for column in (IMPRESSION, POSITIVE)]
+            overall = [float(self._overall.all(column, -1, now)[0]) for column in (IMPRESSION, POSITIVE)]
+        shown, taken = (np.pad(found[:size], (0, max(size - len(found), 0))) for found in (shown, taken))
+        if overall[0] < 1:
+            return (np.log1p(taken) / max(float(np.log1p(taken.max(initial=0))), 1e-9)).astype(np.float32)
+        rate = (by_author[1] + PRIOR * overall[1] / overall[0]) / (by_author[0] + PRIOR)
+        known = (author >= 0) & (author < len(rate))
+        prior = np.where(known, rate[np.where(known, author, 0)] if len(rate) else 0, overall[1] / overall[0])
+        return ((taken + PRIOR * prior) / (shown + PRIOR)).astype(np.float32)
 
     def impressions(self, items: Int32) -> Float32:
         """How often each item was ever shown, ``[N]``; at once, not by ticks."""

@@ -1,4 +1,4 @@
-"""The lighter ranker: the same features through one linear layer. It answers when the network cannot, or has no time."""
+"""The lighter ranker: one linear layer on the same features. It answers when the network cannot, or has no time."""
 
 from __future__ import annotations
 

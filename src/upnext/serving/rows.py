@@ -48,7 +48,7 @@ class Event(Strict):
     @model_validator(mode="after")
     def _names_items(self) -> Event:
         if (self.item_id is None) == (self.items is None):
-            raise ValueError("names either item_id or, for impressions, items")
+            raise ValueError("must name either item_id or, for impressions, items")
         if self.items is not None and self.event_type != "impression":
             raise ValueError(f"items belongs to impressions, this is a {self.event_type}")
         return self

@@ -16,7 +16,8 @@ ITEMS_PER_AUTHOR = 25
 MOST_SUBTOPICS = 3  # of one item
 SHARE_AT_START, PAST_DAYS = 0.6, 60
 USERS_AT_START = 0.9
-LEAST_ACTIVITY, ACTIVITY_TAIL = 0.5, 3.0
+LEAST_ACTIVITY, ACTIVITY_TAIL = 0.75, 3.0
+SELF_KNOWLEDGE = 4.0  # how surely users name their favourite topic when asked
 MIN_LIKED, MAX_LIKED = 2, 4
 SECOND = 0.3, 0.6  # interest in the liked topics beyond the favourite, which is 1
 AGE_LEANING, COUNTRY_LEANING = 1.0, 0.6
@@ -160,5 +161,5 @@ def _taste(leaning: Float64, rng: np.random.Generator) -> Float64:
 
 def _picked(taste: Float64, rng: np.random.Generator) -> Int16:
     """What each user answers when asked for a topic on arrival: most often, but not always, the favourite."""
-    said = 3 * np.log(np.maximum(taste, 1e-3)) + rng.gumbel(size=taste.shape)
+    said = SELF_KNOWLEDGE * np.log(np.maximum(taste, 1e-3)) + rng.gumbel(size=taste.shape)
     return np.asarray(said.argmax(axis=1), np.int16)

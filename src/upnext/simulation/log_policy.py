@@ -68,6 +68,7 @@ class LogPolicy:
         score = self._explore(score, rng)
         best = np.argsort(-score, axis=1, kind="stable")[:, : self._slate_size]
         slate = np.where(np.isfinite(score[rows, best]), items[rows, best], -1).astype(np.int32)
+        self._fill(users, slate, rng)
         self._mark_seen(users, slate)
         return slate
 
@@ -128,6 +129,15 @@ class LogPolicy:
         explored = score.copy()
         explored[:, first:] = np.where(chosen & np.isfinite(level), level + 1e-9, score[:, first:])
         return explored
+
+    def _fill(self, users: Int32, slates: Int32, rng: np.random.Generator) -> None:
+        """Who has seen nearly all candidates gets random unseen items into the empty slots, in place."""
+        for row in np.flatnonzero((slates < 0).any(axis=1)):
+            seen = np.unpackbits(self._seen[users[row]], bitorder="little")[: self._available].astype(bool)
+            seen[slates[row][slates[row] >= 0]] = True
+            unseen = rng.permutation(np.flatnonzero(~seen))
+            empty = np.flatnonzero(slates[row] < 0)[: len(unseen)]
+            slates[row, empty] = unseen[: len(empty)]
 
     def _was_seen(self, users: Int32, items: Int64) -> Bool:
         return np.asarray(self._seen[users, items >> 3] >> (items & 7).astype(np.uint8) & 1, bool)

@@ -66,7 +66,7 @@ def titles(item_topic: Float32, topics: int, rng: np.random.Generator) -> list[s
     start = np.where(topical, np.where(specific, leaf_start, topic_start), 0)
     size = np.where(topical, np.where(specific, SUBTOPIC_WORDS, TOPIC_WORDS), COMMON_WORDS)
     rank = (size * rng.random(shape) ** 2).astype(np.int64)  # some words are used more than others
-    sizes: list[int] = rng.integers(SHORTEST, LONGEST + 1, items).tolist()
+    sizes: list[int] = rng.integers(SHORTEST, LONGEST + 1, (items,)).tolist()
     chosen = zip(vocabulary[start + rank].tolist(), sizes, strict=True)
     return [" ".join(list(dict.fromkeys(row))[:size]).capitalize() for row, size in chosen]
 

@@ -41,7 +41,7 @@ class WorldConfig:
     slate_size: int = 10
     topics: int = 24
     subtopics: int = 4  # of each topic; only titles tell them apart
-    drift: float = 0.25  # mean share of a user's taste that is new at the end
+    drift: float = 0.2  # mean share of a user's taste that is new at the end
     position_bias: float = 0.4  # examination of position p (0 = top) is (1 + p) ** -position_bias
     start_at: int = MONDAY  # Unix ms
 

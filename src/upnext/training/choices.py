@@ -81,7 +81,9 @@ def _examples(
     sources: Sources,
     config: Config,
     random: np.random.Generator,
-) -> tuple[list[int], list[np.ndarray[tuple[int], np.dtype[np.int32]]], list[np.ndarray[tuple[int], np.dtype[np.float32]]]]:
+) -> tuple[
+    list[int], list[np.ndarray[tuple[int], np.dtype[np.int32]]], list[np.ndarray[tuple[int], np.dtype[np.float32]]]
+]:
     user, now = events.user[rows], events.received_at[rows]
     acted, shown = replay.histories(user, np.searchsorted(events.received_at, now, side="left").astype(np.int64))
     live.state.advance(int(now[0]))

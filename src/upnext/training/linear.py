@@ -31,7 +31,7 @@ def fit_linear(data: RankerData, columns: tuple[str, ...], feature_names: tuple[
         logistic = torch.nn.functional.binary_cross_entropy_with_logits(raw, labels.clamp(0, 1), reduction="none")
         squares = (raw - labels / spread) ** 2
         loss = torch.where(binary, logistic, squares).mean(0).sum() + 1e-4 * (weights[:-1] ** 2).sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]

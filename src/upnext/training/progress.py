@@ -50,7 +50,9 @@ class Bars:
             task = bar.add_task(description, total=total, message="")
 
             def step(advance: int, message: str) -> None:
-                bar.update(task, advance=advance, **({"message": message} if message else {}))
+                bar.update(task, advance=advance)
+                if message:
+                    bar.update(task, message=message)
 
             yield step
 

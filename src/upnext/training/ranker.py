@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from upnext.content import ItemContent, Vocabulary
 from upnext.config import RankingConfig, TaskConfig
+from upnext.content import ItemContent, Vocabulary
 from upnext.evaluation.metrics import auc, gauc, xauc
 from upnext.ranking.multi_task import ITEM_ENCODER_FILE, ITEM_VECTORS_FILE, SCORER_FILE, RankerSpec
 from upnext.ranking.tokens import Tokens
@@ -221,7 +221,7 @@ class _Fit:
             self.optimiser.zero_grad(set_to_none=True)
             logits, rows = self._forward(requests)
             loss = self._loss(logits, rows)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
             self.optimiser.step()
             schedule.step()

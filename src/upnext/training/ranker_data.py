@@ -35,9 +35,7 @@ def past_requests(replay: Replay, examples: Examples, which: slice) -> Requests:
     acted, shown = replay.histories(moments.user[which], moments.cut[which])
     batch = len(acted)
     empty = Ragged.empty(batch)
-    return Requests(
-        moments.user[which], moments.now[which], examples.surface[which], 1, acted, shown, empty, empty
-    )
+    return Requests(moments.user[which], moments.now[which], examples.surface[which], 1, acted, shown, empty, empty)
 
 
 def ranker_data(
