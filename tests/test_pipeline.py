@@ -430,6 +430,13 @@ def test_before_too_short_a_deadline_the_lighter_ranker_answers() -> None:
     assert slate.degraded[1:] == ("ranking: no time for best", "ranking: fell back to lighter")
 
 
+def test_a_ranker_that_was_slow_once_gets_another_chance() -> None:
+    made = paced(30, 1000)
+    said = [made(requests(k=3), 2000).degraded[1:] for _ in range(40)]
+    assert said[0] == ("ranking: no time for best", "ranking: fell back to lighter")
+    assert said[-1] == ()
+
+
 def test_without_a_deadline_or_with_enough_time_nothing_is_left_out() -> None:
     for deadline in (None, 60_000):
         slate = paced(4, 1000)(requests(k=3), deadline)

@@ -20,7 +20,7 @@ import numpy as np
 
 from upnext.candidates.merge import merge
 from upnext.stages import Filter, Hydrator, Observer, Ranker, Reranker, Source, Value
-from upnext.types import Candidates, Column, Float32, Int64, Order, Requests, Slate, StageTrace
+from upnext.types import Bool, Candidates, Float32, Int64, Order, Requests, Slate, StageTrace, ragged_rows
 
 _LOG = logging.getLogger("upnext.pipeline")
 
@@ -62,10 +62,11 @@ class Funnel:
     def _propose(self, requests: Requests, run: _Run) -> Candidates:
         proposals = self._together(requests, run) if run.deadline_ms else self._in_turn(requests, run)
         quotas = {source.name: quota for source, quota in self.sources}
+        empty = Candidates(np.empty(0, np.int32), np.zeros(len(requests) + 1, np.int64))
+        candidates = empty
         with run.stage("candidates", "merge", sum(map(len, proposals.values()))) as done:
-            nothing = {"score": np.empty(0, np.float32)}
-            empty = Candidates(np.empty(0, np.int32), np.zeros(len(requests) + 1, np.int64), nothing)
-            every = {source.name: proposals.get(source.name, empty) for source, _ in self.sources}
+            nothing = empty.with_columns({"score": np.empty(0, np.float32)})
+            every = {source.name: proposals.get(source.name, nothing) for source, _ in self.sources}
             candidates = merge(every, quotas, self.total)
             done(len(candidates))
         return candidates
@@ -74,7 +75,7 @@ class Funnel:
         found = {}
         for source, quota in self.sources:
             with run.stage("candidates", source.name) as done:
-                found[source.name] = source(requests, quota)
+                found[source.name] = _proposed(source, requests, quota)
                 done(len(found[source.name]))
         return found
 
@@ -104,7 +105,7 @@ class Funnel:
             with run.stage("candidates", f"filter {filter_.name}", len(candidates)) as done:
                 keep = np.zeros(len(candidates), np.bool_)
                 done(0)
-                keep = filter_(requests, candidates)
+                keep = _mask(filter_(requests, candidates), len(candidates))
                 done(int(keep.sum()))
             if not keep.all():
                 removed[filter_.name] = candidates.keep(~keep)
@@ -129,7 +130,7 @@ class Funnel:
         for hydrator in self.hydrators:
             part = np.broadcast_to(hydrator.defaults, (len(candidates), len(hydrator.names)))
             with run.stage("features", _name(hydrator), len(candidates)) as done:
-                part = hydrator(requests, candidates)
+                part = _matrix(hydrator(requests, candidates), part.shape)
                 done(len(part))
             parts.append(part)
             names.extend(hydrator.names)
@@ -138,41 +139,46 @@ class Funnel:
         return candidates.with_features(matrix, tuple(names))
 
     def _rank(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
-        columns: Mapping[str, Column] | None = None
+        """With predictions, ``value``, and ``utility``, by which the slate is ordered."""
+        candidates, predicted = self._predict(requests, candidates, run)
+        if predicted:
+            with run.stage("ranking", "value", len(candidates)) as done:
+                candidates = candidates.with_columns({"value": self.value(requests, candidates)})
+                done(len(candidates))
+        if "value" not in candidates:
+            run.degraded.append("ranking: fell back to the sources' order")
+            return candidates.with_columns({"value": (fused := fused_rank(candidates)), "utility": fused})
+        boosted = candidates.with_columns({"utility": candidates["value"]})
+        with run.stage("reranking", "boost", len(candidates)) as done:
+            boosted = candidates.with_columns({"utility": self.boost(requests, candidates)})
+            done(len(boosted))
+        return boosted
+
+    def _predict(self, requests: Requests, candidates: Candidates, run: _Run) -> tuple[Candidates, bool]:
+        """The candidates with the first ranker's predictions that there are, and whether there are any."""
         for place, ranker in enumerate(self.rankers):
             first = place == 0
             if first and run.deadline_ms and self._pace.ranking_ms(len(candidates)) > run.left() - RERANKING_MS:
                 run.degraded.append(f"ranking: no time for {ranker.name}")
+                self._pace.skipped()
                 continue
             started = time.perf_counter()
             with run.stage("ranking", ranker.name, len(candidates)) as done:
-                columns = ranker(requests, candidates)
-                done(len(candidates))
-            if columns is not None:
+                ranked = candidates.with_columns(ranker(requests, candidates))
+                done(len(ranked))
                 if first:
                     self._pace.ranking(len(candidates), time.perf_counter() - started)
                 else:
                     run.degraded.append(f"ranking: fell back to {ranker.name}")
-                break
-        if columns is None:
-            run.degraded.append("ranking: fell back to the sources' order")
-            return candidates.with_columns({"value": (fused := fused_rank(candidates)), "utility": fused})
-        candidates = candidates.with_columns(columns)
-        with run.stage("ranking", "value", len(candidates)) as done:
-            candidates = candidates.with_columns({"value": self.value(requests, candidates)})
-            done(len(candidates))
-        utility = candidates["value"]
-        with run.stage("reranking", "boost", len(candidates)) as done:
-            utility = self.boost(requests, candidates)
-            done(len(candidates))
-        return candidates.with_columns({"utility": utility})
+                return ranked, True
+        return candidates, False
 
     def _rerank(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
         order = by_utility(candidates)
         chosen = candidates.take(order.rows, order.offsets).with_columns({"propensity": order.propensity})
         for reranker in self.rerankers:
             with run.stage("reranking", reranker.name, len(chosen)) as done:
-                order = reranker(requests, chosen)
+                order = _order(reranker(requests, chosen), chosen)
                 propensity = np.asarray(chosen["propensity"], np.float32)[order.rows] * order.propensity
                 taken = chosen.take(order.rows, order.offsets)
                 columns = {name: column for name, column in taken.columns.items() if name != "propensity"}
@@ -227,6 +233,10 @@ class _Pace:
         if rows >= FEWEST_CANDIDATES:
             self._ranking_ms += 0.1 * (1000 * seconds / rows - self._ranking_ms)
 
+    def skipped(self) -> None:
+        """Expect a little less each time, or a ranker that was slow once would never be measured again."""
+        self._ranking_ms *= 0.98
+
     def rows_in(self, ms: float) -> int:
         return int(max(ms, 0) / (self._features_ms + self._ranking_ms))
 
@@ -275,7 +285,39 @@ class _Run:
 
 def _timed(source: Source, requests: Requests, quota: int) -> tuple[Candidates, float]:
     started = time.perf_counter()
-    return source(requests, quota), 1000 * (time.perf_counter() - started)
+    return _proposed(source, requests, quota), 1000 * (time.perf_counter() - started)
+
+
+# What a stage answers is checked while it is still its own failure, and not that of the whole answer.
+
+
+def _proposed(source: Source, requests: Requests, quota: int) -> Candidates:
+    found = source(requests, quota)
+    if found.batch != len(requests) or "score" not in found:
+        raise ValueError(f"{len(requests)} requests got {found.batch} lists, with the columns {list(found.columns)}")
+    return found
+
+
+def _mask(keep: Bool, rows: int) -> Bool:
+    if keep.shape != (rows,) or keep.dtype != np.bool_:
+        raise ValueError(f"{rows} rows got a mask of shape {keep.shape} and type {keep.dtype}")
+    return keep
+
+
+def _matrix(part: Float32, shape: tuple[int, ...]) -> Float32:
+    if part.shape != shape:
+        raise ValueError(f"expected features of shape {shape}, got {part.shape}")
+    return part
+
+
+def _order(order: Order, candidates: Candidates) -> Order:
+    if order.offsets.shape != candidates.offsets.shape or order.propensity.shape != order.rows.shape:
+        raise ValueError("the order is of another batch, or has not one propensity a row")
+    if np.bincount(order.rows, minlength=1).max() > 1:
+        raise ValueError("the order repeats rows")
+    if not np.array_equal(candidates.request[order.rows], ragged_rows(order.offsets)):
+        raise ValueError("the order moves rows to other requests")
+    return order
 
 
 def _observe(observer: Observer, requests: Requests, slate: Slate) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from threadpoolctl import threadpool_limits
 
 from upnext import __version__
 from upnext.errors import ConfigError
@@ -84,7 +85,8 @@ def run_server(
     listener = listen(host, port)
     try:
         config = uvicorn.Config(create_app(home), access_log=False, log_level="warning", timeout_graceful_shutdown=10)
-        _Uvicorn(config, _url(host, listener), on_ready).run(sockets=[listener])
+        with threadpool_limits(1, "blas"):  # on matrices this small, threads would only wait for each other
+            _Uvicorn(config, _url(host, listener), on_ready).run(sockets=[listener])
     finally:
         listener.close()
 

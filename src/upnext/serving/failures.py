@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from upnext.errors import ArtifactError, DataError, StorageError, UpnextError
@@ -39,9 +40,10 @@ def error_response(
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    route = request.scope.get("route")
-    model = getattr(getattr(route, "body_field", None), "type_", None)
-    return problem_response(first_problem(error.errors(), model if isinstance(model, type) else None))
+    body = getattr(request.scope.get("route"), "body_field", None)
+    model = getattr(getattr(body, "field_info", None), "annotation", None)
+    model = model if isinstance(model, type) and issubclass(model, BaseModel) else None
+    return problem_response(first_problem(error.errors(), model))
 
 
 async def _known(request: Request, error: Exception) -> Response:

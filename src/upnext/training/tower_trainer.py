@@ -75,15 +75,19 @@ class TowerTrainer:
         examples = np.minimum(ends - self.seen.start[ends - 1], self.config.examples_per_user).sum()
         return max(1, math.ceil(int(examples) / self.config.batch_size))
 
+    def epochs(self, rows: Int64) -> int:
+        """Epochs over these rows: as many as configured, fewer where there is much to learn from."""
+        return max(1, min(self.config.epochs, self.config.max_steps // self.steps(rows)))
+
     def fit(self, rows: Int64, queries: Int64, step: Step) -> list[float]:
         """Train on ``rows`` until the epochs are used up or recall on ``queries`` stops rising.
 
         Keeps the best weights and returns the recall by epoch; without queries all epochs are trained.
         """
-        optimizer, schedule = self._optimizer(self.config.learning_rate, self.steps(rows) * self.config.epochs)
+        optimizer, schedule = self._optimizer(self.config.learning_rate, self.steps(rows) * self.epochs(rows))
         recall: list[float] = []
         best = copy.deepcopy(self.towers.state_dict())
-        for _ in range(self.config.epochs):
+        for _ in range(self.epochs(rows)):
             self._epoch(rows, optimizer, schedule, step)
             if not len(queries):
                 continue
@@ -97,11 +101,14 @@ class TowerTrainer:
             self.towers.load_state_dict(best)
         return recall
 
+    def refit_epochs(self, rows: Int64) -> int:
+        return min(REFIT_EPOCHS, self.epochs(rows))
+
     def refit(self, rows: Int64, step: Step) -> None:
         """A short training on everything, the validation slice included, at a low and falling rate."""
-        rate = self.config.learning_rate * REFIT_RATE
-        optimizer, schedule = self._optimizer(rate, self.steps(rows) * REFIT_EPOCHS)
-        for _ in range(REFIT_EPOCHS):
+        rate, epochs = self.config.learning_rate * REFIT_RATE, self.refit_epochs(rows)
+        optimizer, schedule = self._optimizer(rate, self.steps(rows) * epochs)
+        for _ in range(epochs):
             self._epoch(rows, optimizer, schedule, step)
 
     def item_vectors(self) -> Float32:

@@ -24,7 +24,7 @@ from upnext.training.interactions import Interactions
 from upnext.training.item_encoder import ItemTower, content_tensors
 from upnext.training.progress import Progress
 from upnext.training.sequences import sequences
-from upnext.training.tower_trainer import REFIT_EPOCHS, TowerTrainer
+from upnext.training.tower_trainer import TowerTrainer
 from upnext.training.user_tower import DAY_MS, HOUR_MS, ServingUserTower, UserTower
 from upnext.types import Float32, Int32
 
@@ -83,10 +83,10 @@ def fit_two_tower(
     with _seeded(seed, threads):
         trainer = TowerTrainer(seen, content, vocabulary, user_attributes, config, seed)
         queries = trainer.validation_queries(held_out)
-        with progress.track("two-tower", trainer.steps(train) * config.epochs) as step:
+        with progress.track("two-tower", trainer.steps(train) * trainer.epochs(train)) as step:
             recall = trainer.fit(train, queries, step)
         if refit and len(held_out):
-            with progress.track("two-tower, all", trainer.steps(everything) * REFIT_EPOCHS) as step:
+            with progress.track("two-tower, all", trainer.steps(everything) * trainer.refit_epochs(everything)) as step:
                 trainer.refit(everything, step)
         vectors = trainer.item_vectors()
     return TwoTowerModel(trainer.user_tower, trainer.item_tower, vectors, vocabulary, content, config, tuple(recall))
