@@ -24,13 +24,11 @@ from upnext.types import (
 lists = st.lists(st.lists(st.integers(0, 99), max_size=5), max_size=5)
 
 
-def table(rows: list[list[int]], features: bool = True) -> Candidates:
+def table(rows: list[list[int]]) -> Candidates:
     ragged = Ragged.of(rows)
     size = len(ragged.item)
     made = Candidates(ragged.item, ragged.offsets, {"score": np.arange(size, dtype=np.float32)})
-    return (
-        made.with_features(np.arange(2.0 * size, dtype=np.float32).reshape(size, 2), ("a", "b")) if features else made
-    )
+    return made.with_features(np.arange(2.0 * size, dtype=np.float32).reshape(size, 2), ("a", "b"))
 
 
 @given(lists)
@@ -125,7 +123,8 @@ def test_one_request_of_a_batch_keeps_all_that_belongs_to_it() -> None:
     every = Requests(
         np.array([4, -1, 6], np.int32), np.array([10, 11, 12]), np.array([0, 1, 2], np.int16), 5,
         histories, histories, Ragged.of([[1], [], [2, 3]]), Ragged.of([[], [9], []]),
-        diversity=0.5, explore=0.25, value_weights={"click": 2.0}, categories=np.array([3], np.int32), allow_watched=True,
+        diversity=0.5, explore=0.25, value_weights={"click": 2.0}, categories=np.array([3], np.int32),
+        allow_watched=True,
     )  # fmt: skip
     one = every.take(2)
     assert (len(one), one.user[0], one.now[0], one.surface[0], one.k) == (1, 6, 12, 2, 5)

@@ -10,6 +10,7 @@ import numpy as np
 
 from upnext.candidates.als import ALS, ALSFactors
 from upnext.candidates.because_you_watched import BecauseYouWatched, CoVisitation
+from upnext.candidates.favourite_topics import FavouriteTopics
 from upnext.candidates.new_items import NewItems
 from upnext.candidates.trending import Trending
 from upnext.candidates.two_tower import TwoTower
@@ -75,7 +76,9 @@ def load_sources(config: Config, live: Live, directory: Path) -> Sources:
 def live_sources(config: Config, live: Live) -> list[tuple[Source, SourceConfig]]:
     """The sources that need no model: they read the live state."""
     c, roles = config.candidates, live.roles
+    topics = FavouriteTopics(c.favourite_topics, live.catalogue, live.state.quality, roles.weight, roles.least)
     return [
+        (topics, c.favourite_topics),
         (Trending(live.state.popularity), c.trending),
         (WatchAgain(c.watch_again, live.catalogue, _seconds_types(live), roles.weight, roles.least), c.watch_again),
         (NewItems(c.new_items, live.catalogue, roles.weight, roles.least, live.state.impressions), c.new_items),

@@ -92,4 +92,3 @@ def test_a_host_that_is_none_is_a_sentence(home: Home) -> None:
     secured = Home.open(home.directory, ["serving.api_key=0123456789abcdef"])
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0"):
         run_server(secured, host="192.0.2.1", port=0)
-

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from upnext.errors import ArtifactError
 from upnext.features.replay import Moments, Replay, cuts, log_order
 from upnext.home import Home
 from upnext.serving.engine import Engine
@@ -254,6 +255,11 @@ def test_a_newly_published_model_is_taken_up_and_a_damaged_one_is_not(home: Home
         assert engine.recommend(user_id="u1")["model_version"] == second
         engine.ingest.put_item("after", ItemContent(title="After the swap"))
         assert engine.item("after")
+
+
+def test_a_model_of_other_features_is_not_served(home: Home) -> None:
+    with pytest.raises(ArtifactError, match=r"trained on other features .* Run `upnext train`"):
+        Engine(Home.open(home.directory, ["features.half_lives_days=[3.0]"]))
 
 
 def _publish_copy(models, folder: Path, manifest) -> str:

@@ -79,3 +79,8 @@ def test_without_supplied_vectors_there_is_no_layer_for_them() -> None:
     encoder = ItemEncoder(vocabulary(0), 8, 0.0)
     assert encoder.vector is None
     assert encode(encoder, content(0)).shape == (3, 8)
+
+
+def test_training_and_serving_average_words_alike() -> None:
+    encoder = ItemEncoder(vocabulary(), 16, 0.0)
+    assert torch.allclose(encode(encoder.train(), content()), encode(encoder.eval(), content()), atol=1e-6)

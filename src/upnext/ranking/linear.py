@@ -33,7 +33,7 @@ class Linear:
         normal = np.clip((candidates.features - self.mean) * self.scale, -CLIP, CLIP)
         raw = normal @ self.weights[:-1] + self.weights[-1]
         return {
-            name: 1 / (1 + np.exp(-raw[:, c])) if name.startswith("p_") else np.maximum(raw[:, c], 0)
+            name: np.exp(-np.logaddexp(0, -raw[:, c])) if name.startswith("p_") else np.maximum(raw[:, c], 0)
             for c, name in enumerate(self.columns)
         }
 
@@ -49,6 +49,10 @@ class Linear:
             mean, scale = np.load(directory / SCALES_FILE, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{directory}: no readable linear ranker ({error}). Train again.") from error
-        if weights.shape != (len(feature_names) + 1, len(columns)):
-            raise ArtifactError(f"{directory / WEIGHTS_FILE}: has shape {weights.shape}. Train again.")
+        features = len(feature_names)
+        if weights.shape != (features + 1, len(columns)) or mean.shape != (features,):
+            raise ArtifactError(
+                f"{directory / WEIGHTS_FILE}: has shape {weights.shape}, not that of {features} features and "
+                f"{len(columns)} columns. Train again."
+            )
         return cls(columns, feature_names, mean, scale, weights)

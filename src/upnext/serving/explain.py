@@ -19,7 +19,7 @@ def explain(asked: Asked, item: int, funnels: Funnels, live: Live) -> dict[str, 
     slate = funnels.whole(asked.requests, None, observe=False)
     path = path_of(slate, item)
     catalogue = live.catalogue()
-    if path["stage"] == "candidates" and funnels.model is not None:
+    if path["stage"] == "candidates" and not any(entry.startswith("ranking") for entry in slate.degraded):
         path["had_it_been_ranked"] = _had_it_been_ranked(asked.requests, item, slate, funnels.whole)
     return {
         "user_id": asked.question.user_id,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from upnext.build import Model, build, without_model
+from upnext.errors import ArtifactError
 from upnext.home import Home
 from upnext.live import Live
 from upnext.pipeline import Funnel
@@ -51,6 +52,7 @@ def load_funnels(home: Home, live: Live, version: str | None, observers: Sequenc
         return Funnels(plain, plain, plain)
     directory, manifest = home.models().open(version)
     model = build(home.config, live, directory, version, observers)
+    _check_features(model)
     sources = model.funnel.sources
     reading_anchors = [(source, quota) for source, quota in sources if isinstance(source, PairScorer)]
     anchored = replace(model.funnel, sources=reading_anchors) if reading_anchors else model.funnel
@@ -66,3 +68,16 @@ def load_funnels(home: Home, live: Live, version: str | None, observers: Sequenc
         observers=observers,
     )
     return Funnels(model.funnel, anchored, related, model, manifest)
+
+
+def _check_features(model: Model) -> None:
+    """A model reads exactly the features that it was trained on, or it is not taken up at all."""
+    given = tuple(name for hydrator in model.funnel.hydrators for name in hydrator.names)
+    trained = model.ranker.spec.feature_names
+    if given != trained:
+        missing, fresh = sorted(set(trained) - set(given)), sorted(set(given) - set(trained))
+        raise ArtifactError(
+            f"model version {model.version} was trained on other features than this home's settings give (missing: "
+            f"{', '.join(missing[:5]) or 'none'}; new: {', '.join(fresh[:5]) or 'none'}). Run `upnext train`, or "
+            "restore the settings it was trained with."
+        )

@@ -47,6 +47,8 @@ def reasons(asked: Asked, chosen: Candidates, live: Live, funnels: Funnels) -> l
             why.append(_closeness(asked.anchored, history))
         if "als" in sources:
             why.append("people who like these like it too" if asked.anchored else "people with your taste like it")
+        if "favourite_topics" in sources:
+            why.append("of a category or an author you turn to most")
         if "trending" in sources:
             why.append("trending now")
         if "new_items" in sources:

@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from upnext.serving.answer_schemas import ErrorAnswer, SlateAnswer
 from upnext.serving.fields import MAX_LIST, Id, Surface
 from upnext.serving.schemas import RecommendationRequest
 from upnext.serving.wire import StrictRoute, server
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["questions"])
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["questions"], responses={"4XX": {"model": ErrorAnswer}})
+SLATE: dict[int | str, dict[str, Any]] = {200: {"model": SlateAnswer}}
 
 N = Annotated[int, Query(ge=1, description="How many items, at most serving.max_k.")]
 ItemId = Annotated[Id, Query(description="Your name for the item.")]
 
 
-@router.post("/recommendations")
+@router.post("/recommendations", responses=SLATE)
 async def recommendations(body: RecommendationRequest, request: Request) -> Response:
     """What should this user, or this session, see next?"""
     arrived, here = time.perf_counter(), server(request)
     return await here.read(lambda: here.engine.answer(body.question(), arrived))
 
 
-@router.get("/recommendations/{recommendation_id}/next")
+@router.get("/recommendations/{recommendation_id}/next", responses=SLATE)
 async def next_page(recommendation_id: Id, request: Request) -> Response:
     """The next page: more of the same, without what was shown before."""
     arrived, here = time.perf_counter(), server(request)
     return await here.read(lambda: here.engine.next_page(recommendation_id, arrived))
 
 
-@router.get("/items/{item_id:path}/similar")
+@router.get("/items/{item_id:path}/similar", responses=SLATE)
 async def similar(item_id: Id, request: Request, n: N = 10) -> Response:
     """Items that go with this one."""
     here = server(request)
     return await here.read(lambda: here.engine.similar(item_id, n))
 
 
-@router.get("/trending")
+@router.get("/trending", responses=SLATE)
 async def trending(
     request: Request,
     n: N = 10,

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import SkipValidation
 
+from upnext.serving.answer_schemas import ErrorAnswer, FatesAnswer
 from upnext.serving.fields import MAX_LIST, Id
 from upnext.serving.ingest import Fates
 from upnext.serving.problems import Invalid
 from upnext.serving.rows import Event, Item, ItemChanges, ItemContent, User, UserContent
 from upnext.serving.wire import Server, StrictRoute, json_response, server
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["writing"])
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["writing"], responses={"4XX": {"model": ErrorAnswer}})
+FATES: dict[int | str, dict[str, Any]] = {200: {"model": FatesAnswer}}
 
 # Rows are validated one by one, so that a bad one does not take the others with it.
 Events = Annotated[Event | list[Event], SkipValidation, Body()]
@@ -22,7 +24,7 @@ Items = Annotated[list[Item], SkipValidation, Body()]
 Users = Annotated[list[User], SkipValidation, Body()]
 
 
-@router.post("/events")
+@router.post("/events", responses=FATES)
 async def add_events(body: Events, request: Request) -> Response:
     """What users did: one event, or a list; each row is accepted, a duplicate, or rejected and why."""
     here = server(request)
@@ -63,7 +65,7 @@ async def get_item(item_id: Id, request: Request) -> Response:
     return await here.read(lambda: here.engine.item(item_id))
 
 
-@router.post("/items")
+@router.post("/items", responses=FATES)
 async def add_items(body: Items, request: Request) -> Response:
     """Insert or replace items in bulk."""
     here = server(request)
@@ -77,7 +79,7 @@ async def put_user(user_id: Id, body: UserContent, request: Request) -> Response
     return await here.write(lambda: {"user_id": user_id, "changed": here.engine.ingest.put_user(user_id, body)})
 
 
-@router.post("/users")
+@router.post("/users", responses=FATES)
 async def add_users(body: Users, request: Request) -> Response:
     """Insert or replace users in bulk."""
     here = server(request)

@@ -45,23 +45,24 @@ class ItemEncoder(nn.Module):
         if self.training and self.id_dropout > 0:
             id = id * (torch.rand(id.shape, device=id.device) >= self.id_dropout)
         total = self.id(id) + self.author(author) + self.duration(duration)
-        total = total + _mean(self.title, title) + _mean(self.category, category)
+        total = total + self._mean(self.title, title) + self._mean(self.category, category)
         if self.vector is not None:
             total = total + self.vector(vector) * has_vector.unsqueeze(-1)
         encoded: Tensor = total + self.residual(total)
         return encoded
 
+    def _mean(self, table: nn.Embedding, codes: Tensor) -> Tensor:
+        """Mean embedding of the codes above 0 of every row; zeros where there is none."""
+        if self.training:  # the same without holding every word's vector, but no exporter writes it well
+            return functional.embedding_bag(codes, table.weight, mode="mean", padding_idx=0)
+        counts = (codes > 0).sum(1, keepdim=True).clamp(min=1)
+        mean: Tensor = table(codes).sum(1) / counts
+        return mean
+
 
 def content_tensors(content: ItemContent) -> tuple[Tensor, ...]:
     """The columns of ItemContent as tensors: the arguments of an item encoder."""
     return tuple(torch.from_numpy(column) for column in content.columns().values())
-
-
-def _mean(table: nn.Embedding, codes: Tensor) -> Tensor:
-    """Mean embedding of the codes above 0 of every row; zeros where there is none."""
-    counts = (codes > 0).sum(1, keepdim=True).clamp(min=1)
-    mean: Tensor = table(codes).sum(1) / counts
-    return mean
 
 
 class ItemTower(nn.Module):

@@ -24,6 +24,7 @@ from upnext.types import Float32, Int16, Int32, Int64, ragged_rows
 
 SECONDS_BINS = 32
 SECONDS_LOSS = 0.3
+POSITION_PACE = 30.0  # learning rate of the positions, of that of the rest
 ITEMS_AT_ONCE = 8192
 
 
@@ -180,12 +181,14 @@ class _Fit:
         self.random = np.random.default_rng(seed)
         self.content = content_tensors(content)
         tables = [network.user, network.attribute, network.surface, encoder.id, encoder.title, encoder.author]
-        embedded = {id(table.weight) for table in tables}
+        embedded, apart = {id(table.weight) for table in tables}, id(network.position.weight)
         every = [*network.parameters(), *encoder.parameters()]
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": [p for p in every if id(p) not in embedded], "weight_decay": 1e-4},
+                {"params": [p for p in every if id(p) not in embedded | {apart}], "weight_decay": 1e-4},
                 {"params": [p for p in every if id(p) in embedded], "weight_decay": 1e-3},
+                # Positions must not lag behind the features, which would else explain the clicks on top.
+                {"params": [network.position.weight], "weight_decay": 0.0, "lr": POSITION_PACE * config.learning_rate},
             ],
             lr=config.learning_rate,
         )
@@ -194,7 +197,10 @@ class _Fit:
         batches = -(-int(self.data.offsets[self.data.validation_from]) // self.config.batch_size)
         total = batches * self.config.epochs
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, self.config.learning_rate, total_steps=total + self.config.epochs + 1, pct_start=0.1
+            self.optimiser,
+            [group["lr"] for group in self.optimiser.param_groups],
+            total_steps=total + self.config.epochs + 1,
+            pct_start=0.1,
         )
         best, best_score, curve = self._snapshot(), -np.inf, []
         with progress.track("ranker", total) as step:
@@ -267,10 +273,9 @@ class _Fit:
 
     def _loss(self, logits: list[Tensor], rows: Int64) -> Tensor:
         data, spec = self.data, self.spec
-        loss = torch.zeros(())
+        loss, logits = torch.zeros(()), self._positioned(logits, rows)
         if spec.binary_tasks:
             stacked = torch.cat(logits[: len(spec.binary_tasks)], dim=1)
-            stacked = stacked + self.network.position_logits(torch.from_numpy(data.position[rows].astype(np.int64)))
             labels = np.stack([data.labels[name][rows] for name in spec.binary_tasks], axis=1)
             loss = (
                 loss
@@ -284,13 +289,25 @@ class _Fit:
             loss = loss + SECONDS_LOSS * nn.functional.cross_entropy(logits[len(spec.binary_tasks) + s], target)
         return loss
 
+    def _positioned(self, logits: list[Tensor], rows: Int64) -> list[Tensor]:
+        """The logits where the rows were shown: positions move clicks, and whether anything is watched at all."""
+        bias = self.network.position_logits(torch.from_numpy(self.data.position[rows].astype(np.int64)))
+        watched = len(self.spec.binary_tasks)
+        return [
+            logit + bias[:, t : t + 1] * (1 if t < watched else torch.arange(logit.shape[1]) > 0)
+            for t, logit in enumerate(logits)
+        ]
+
     @torch.no_grad()
-    def _predict(self, requests: Int64) -> tuple[list[Float32], Int64]:
+    def _predict(self, requests: Int64, positioned: bool) -> tuple[list[Float32], Int64]:
+        """Logits and seconds of the requests' rows, where they were shown or (False) wherever they are."""
         self.network.eval()
         self.encoder.eval()
         parts, rows = [], []
         for start in range(0, len(requests), 512):
             logits, of = self._forward(requests[start : start + 512])
+            if positioned:
+                logits = self._positioned(logits, of)
             binary = logits[: len(self.spec.binary_tasks)]
             seconds = [self.network.expectation(logit, s)[0] for s, logit in enumerate(logits[len(binary) :])]
             parts.append([tensor[:, 0].numpy() for tensor in (*binary, *seconds)])
@@ -298,9 +315,12 @@ class _Fit:
         return [np.concatenate(column) for column in zip(*parts, strict=True)], np.concatenate(rows)
 
     def validate(self) -> dict[str, float]:
-        """AUC and GAUC a binary task, XAUC of seconds, on the validation slice; ``score`` is their mean."""
+        """AUC and GAUC a binary task, XAUC of seconds, on the validation slice; ``score`` is their mean.
+
+        With the positions: without them, a network that takes what stood on top for good would look better.
+        """
         requests = np.arange(self.data.validation_from, self.data.batch)
-        columns, rows = self._predict(requests)
+        columns, rows = self._predict(requests, positioned=True)
         user = ragged_rows(self.data.offsets)[rows]
         owner = self.data.user[user] if (self.data.user > 0).any() else user
         found: dict[str, float] = {}
@@ -318,13 +338,14 @@ class _Fit:
     def calibrate(self) -> None:
         """Platt scaling a binary task (Platt 1999), and the mean of seconds, on the validation slice.
 
-        Both are fitted without the position, as serving predicts: the average position ends up in the offset.
+        Both are fitted without the position, as serving predicts.
         """
         data = self.data
         requests = np.arange(data.validation_from, data.batch)
         if not len(requests):
             return
-        columns, rows = self._predict(requests)
+        self._settle_positions(requests)
+        columns, rows = self._predict(requests, positioned=False)
         for t, name in enumerate(self.spec.binary_tasks):
             a, b = platt(columns[t], data.labels[name][rows])
             self.network.platt[t] = torch.tensor([a, b])
@@ -332,6 +353,18 @@ class _Fit:
             predicted, actual = columns[len(self.spec.binary_tasks) + s].mean(), data.labels[name][rows].mean()
             if predicted > 0 and actual > 0:
                 getattr(self.network, f"centres_{s}").mul_(float(actual / predicted))
+
+
+    @torch.no_grad()
+    def _settle_positions(self, requests: Int64) -> None:
+        """Move the average of the positions into the heads, so that no position means an average one."""
+        rows = slice(int(self.data.offsets[requests[0]]), int(self.data.offsets[requests[-1] + 1]))
+        average = self.network.position_logits(torch.from_numpy(self.data.position[rows].astype(np.int64))).mean(0)
+        self.network.position.weight[1:] -= average
+        for t, tower in enumerate(self.network.towers):
+            last = list(tower.children())[-1]
+            assert isinstance(last, nn.Linear)
+            last.bias[1 if t >= len(self.spec.binary_tasks) else 0 :] += average[t]
 
 
 def platt(logits: Float32, labels: Float32, steps: int = 50) -> tuple[float, float]:

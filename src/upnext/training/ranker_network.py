@@ -76,8 +76,8 @@ class RankerNetwork(nn.Module):
             nn.Sequential(nn.Linear(expert_sizes[-1], 32), nn.ReLU(), nn.Linear(32, size)) for size in outputs
         )
         self.hidden = hidden
-        # One logit a position and binary task, learned beside the network; row 0 = unknown position, kept at 0.
-        self.position = nn.Embedding(POSITIONS + 1, max(self.binary, 1), padding_idx=0)
+        # One logit a position and task, learned beside the network; row 0 = unknown position, kept at 0.
+        self.position = nn.Embedding(POSITIONS + 1, tasks, padding_idx=0)
         nn.init.zeros_(self.position.weight)
         self.register_buffer("platt", torch.tensor([[1.0, 0.0]] * max(self.binary, 1)))
         for s, edge in enumerate(edges):
@@ -141,7 +141,7 @@ class RankerNetwork(nn.Module):
         return [tower(per_task[t]) for t, tower in enumerate(self.towers)]
 
     def position_logits(self, position: Tensor) -> Tensor:
-        """What being shown at each place adds to the binary tasks' logits: ``[N] -> [N, tasks]``."""
+        """What being shown at each place adds to the tasks' logits: ``[N] -> [N, tasks]``."""
         return self.position((position + 1).clamp(0, POSITIONS))
 
     def expectation(self, logits: Tensor, s: int) -> tuple[Tensor, Tensor]:

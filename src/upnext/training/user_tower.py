@@ -114,13 +114,11 @@ class UserTower(nn.Module):
         near = (distance >= 0) & (distance < self.window)
         itself = distance == 0
         mask = (near & filled.unsqueeze(1)) | itself  # an empty slot sees itself: the start of a history
-        if self.block is None:
-            shares = mask / mask.sum(-1, keepdim=True)
-            state = shares @ tokens
-        else:
+        state = (mask / mask.sum(-1, keepdim=True)) @ tokens  # the average; the block adds what order and time tell
+        if self.block is not None:
             seconds = ((now.unsqueeze(2) - at.unsqueeze(1)) / 1000).clamp(min=0).float()
             gaps = torch.log2(1 + seconds).int().clamp(max=GAPS - 1)
-            state = self.block(tokens, mask, gaps, distance.clamp(0, self.window))
+            state = state + self.block(tokens, mask, gaps, distance.clamp(0, self.window))
         shape = (user.shape[0], queries, -1)
         who = torch.cat([self._user(user), self._attributes(attributes)], -1).unsqueeze(1).expand(shape)
         hour = torch.div(now, HOUR_MS, rounding_mode="floor") % 24

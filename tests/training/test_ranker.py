@@ -1,0 +1,235 @@
+"""The ranker learns rules that are known, is calibrated, is not fooled by positions, and exports faithfully."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.training import rankers
+from tests.training.rankers import CLICK, FEATURES, LIKE, ROWS, SEEN, TOKENS, WATCH, examples, fit, logistic, predict
+from upnext.evaluation.metrics import auc, ece, xauc
+from upnext.ranking.tokens import Tokens
+from upnext.training.ranker import RankerData, _Fit, bin_of, platt, seconds_edges
+from upnext.types import Float32
+
+TRAIN, TEST = 480, 160  # requests
+
+
+def part(data: RankerData, first: int, last: int) -> RankerData:
+    """Requests first .. last - 1."""
+    rows, which = slice(first * ROWS, last * ROWS), slice(first, last)
+    return RankerData(
+        data.item[rows], data.offsets[first : last + 1] - first * ROWS, data.features[rows], data.position[rows],
+        {name: label[rows] for name, label in data.labels.items()},
+        data.history.take(np.arange(first, last)), data.user[which], data.attribute[which], data.surface[which],
+        int((last - first) * 0.8),
+    )  # fmt: skip
+
+
+def split(data: RankerData) -> tuple[RankerData, RankerData]:
+    return part(data, 0, TRAIN), part(data, TRAIN, TRAIN + TEST)
+
+
+def of_features(seed: int = 0) -> tuple[RankerData, RankerData]:
+    """Clicks follow the first feature, likes the second, seconds the first: the others are noise."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=((TRAIN + TEST) * ROWS, FEATURES)).astype(np.float32) * [1, 30, 1, 1]
+    click = random.random(len(features)) < logistic(4 * features[:, 0] - 1)
+    like = random.random(len(features)) < logistic(0.1 * features[:, 1] - 2)
+    seconds = np.where(click, random.exponential(20 * np.exp(np.clip(features[:, 0], -2, 2))), 0)
+    labels = {"click": click, "like": like, "watch": np.minimum(seconds, 300)}
+    return split(examples(features.astype(np.float32), {n: v.astype(np.float32) for n, v in labels.items()}))
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple[rankers.FittedRanker, RankerData]:
+    train, test = of_features()
+    return fit(train, {"click": CLICK, "like": LIKE, "watch": WATCH}), test
+
+
+def test_a_rule_of_a_feature_is_learned(learned: tuple[rankers.FittedRanker, RankerData]) -> None:
+    fitted, test = learned
+    click, like, seconds, median = predict(fitted, test).T
+    assert auc(test.labels["click"], click) > 0.9
+    assert auc(test.labels["like"], like) > 0.9
+    assert xauc(test.labels["watch"], seconds) > 0.75
+    assert xauc(test.labels["watch"], median) > 0.7
+    assert auc(test.labels["like"], click) < 0.6  # the heads are of their own
+    assert fitted.curve[0].keys() >= {"epoch", "loss", "score", "click auc", "like auc", "watch xauc"}
+
+
+def test_predictions_are_calibrated_on_what_was_not_seen(learned: tuple[rankers.FittedRanker, RankerData]) -> None:
+    fitted, test = learned
+    click, like, seconds, median = predict(fitted, test).T
+    assert ece(test.labels["click"], click) <= 0.03
+    assert ece(test.labels["like"], like) <= 0.03
+    assert seconds.mean() == pytest.approx(test.labels["watch"].mean(), rel=0.15)
+    assert 0.35 < (test.labels["watch"][median > 1] <= median[median > 1]).mean() < 0.65
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    train, test = of_features()
+    few = part(train, 0, 100)
+    first, again, other = (predict(fit(few, {"click": CLICK}, seed, epochs=1), test) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-4
+
+
+def test_a_task_of_seconds_alone_can_be_learned() -> None:
+    train, test = of_features()
+    fitted = fit(train, {"watch": WATCH}, epochs=3)
+    assert fitted.spec.columns == ("watch_seconds", "watch_seconds_median")
+    assert xauc(test.labels["watch"], predict(fitted, test)[:, 0]) > 0.7
+
+
+def test_a_candidate_that_is_in_the_history_is_recognised() -> None:
+    random = np.random.default_rng(0)
+    size = 3 * (TRAIN + TEST) * ROWS
+    features = random.normal(size=(size, FEATURES)).astype(np.float32)
+    data = examples(features, {})
+    batch = data.batch
+    past = np.stack([random.permutation(SEEN)[:TOKENS] for _ in range(batch)]).astype(np.int32)
+    nothing = np.zeros((batch, TOKENS), np.float32)
+    owner = np.repeat(np.arange(batch), ROWS)
+    known = (past[owner] == data.item[:, None]).any(axis=1)
+    click = (random.random(size) < np.where(known, 0.9, 0.05)).astype(np.float32)
+    data = replace(data, history=Tokens(past, nothing + 1, nothing, nothing), labels={"click": click})
+    train, test = part(data, 0, 3 * TRAIN), part(data, 3 * TRAIN, batch)
+    fitted = fit(train, {"click": CLICK}, epochs=12)
+    assert auc(test.labels["click"], predict(fitted, test)[:, 0]) > 0.75
+    shuffled = replace(test, history=test.history.take(random.permutation(test.batch)))
+    assert auc(test.labels["click"], predict(fitted, shuffled)[:, 0]) < 0.6
+
+
+def biased(seed: int = 0) -> tuple[RankerData, Float32]:
+    """Clicks need an eye and an interest. The eye goes to the top; the old ranking put feature 1 on top.
+
+    Returns the examples and each row's true relevance, which is a function of feature 0 alone.
+    """
+    random = np.random.default_rng(seed)
+    size = 2 * (TRAIN + TEST) * ROWS
+    features = random.normal(size=(size, FEATURES)).astype(np.float32)
+    old = (features[:, 1] + 0.3 * random.normal(size=size)).reshape(-1, ROWS)
+    position = (-old).argsort(axis=1).argsort(axis=1).ravel().astype(np.int16)
+    relevance = logistic(1.5 * features[:, 0] - 1)
+    examined = 1 / (1.0 + position) ** 1.5
+    click = (random.random(size) < examined * relevance).astype(np.float32)
+    return examples(features, {"click": click}, position), relevance.astype(np.float32)
+
+
+def test_positions_explain_clicks_in_training_and_are_gone_in_serving() -> None:
+    data, relevance = biased()
+    train, test = part(data, 0, 2 * TRAIN), part(data, 2 * TRAIN, data.batch)
+    relevant = relevance[2 * TRAIN * ROWS :]
+    aware, blind = fit(train, {"click": CLICK}), fit(rankers.without_position(train), {"click": CLICK})
+    prefers_top = [_slope(predict(fitted, test)[:, 0], test.features[:, 1]) for fitted in (aware, blind)]
+    assert prefers_top[1] > 0.3  # blind: what stood on top is taken to be good
+    assert abs(prefers_top[0]) < prefers_top[1] / 2
+    by_relevance = [np.corrcoef(_ranks(predict(f, test)[:, 0]), _ranks(relevant))[0, 1] for f in (aware, blind)]
+    assert by_relevance[0] > 0.9
+    assert by_relevance[0] > by_relevance[1] + 0.05
+    np.testing.assert_array_equal(predict(aware, test), predict(aware, rankers.without_position(test)))
+    logits = aware.network.position_logits(torch.arange(-1, ROWS)).detach().numpy()[:, 0]
+    assert logits[0] == 0  # where the position is unknown nothing is added
+    assert logits[1] > logits[3] > logits[ROWS]
+
+
+def _slope(probability: Float32, feature: Float32) -> float:
+    """How much the log odds rise with a feature."""
+    return float(np.polyfit(feature, np.log(probability / (1 - probability)), 1)[0])
+
+
+def _ranks(values: Float32) -> Float32:
+    return values.argsort().argsort().astype(np.float32)
+
+
+def test_rows_of_many_requests_score_as_each_request_does_alone() -> None:
+    """Training runs whole batches (``row`` given), serving one request (``row`` None): the same numbers."""
+    random = np.random.default_rng(0)
+    network = rankers.random_ranker(("click", "like"), ("watch",)).network
+    sizes = [3, 1, 7, 2]
+    row = torch.from_numpy(np.repeat(np.arange(4), sizes))
+    rows = len(row)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(random.normal(size=shape).astype(np.float32))
+
+    of_rows = (normal(rows, FEATURES), normal(rows, 16))
+    known = torch.from_numpy((random.random((4, TOKENS)) < 0.6).astype(np.float32))
+    known[2] = 0
+    of_requests = (
+        normal(4, TOKENS, 16), known, torch.from_numpy(random.integers(0, 4, (4, TOKENS)).astype(np.float32)),
+        normal(4, TOKENS), normal(4, TOKENS), torch.arange(4), torch.tensor([[1, 0], [2, 1], [0, 0], [2, 2]]),
+        torch.tensor([0, 1, 2, 0]),
+    )  # fmt: skip
+    with torch.no_grad():
+        together = network.logits(*of_rows, *of_requests, row)
+        for request in range(4):
+            one = [column[request : request + 1] for column in of_requests]
+            alone = network.logits(*(column[row == request] for column in of_rows), *one, None)
+            for mine, theirs in zip(together, alone, strict=True):
+                np.testing.assert_allclose(mine[row == request].numpy(), theirs.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@given(st.lists(st.floats(0, 500, width=32), max_size=60), st.sampled_from([1.0, 37.5, 300.0, 3600.0]))
+@settings(deadline=None)
+def test_every_number_of_seconds_has_its_bin(seconds: list[float], cap: float) -> None:
+    values = np.minimum(np.array(seconds, np.float32), np.float32(cap))
+    edges = seconds_edges(values, cap)
+    assert edges.dtype == np.float32
+    assert (edges[0], edges[-1]) == (0, np.float32(cap))
+    assert (np.diff(edges) > 0).all()
+    assert len(edges) <= 33
+    found = bin_of(values, edges)
+    for value, place in zip(values, found, strict=True):
+        assert edges[place] <= value
+        assert value < edges[place + 1] or (value == edges[-1] and place == len(edges) - 2)
+    assert (found[values == 0] == 0).all()
+
+
+def test_bins_hold_about_the_same_number_of_watches() -> None:
+    seconds = np.random.default_rng(0).exponential(40, 20_000).astype(np.float32)
+    edges = seconds_edges(seconds, 3600)
+    counts = np.bincount(bin_of(seconds, edges), minlength=len(edges) - 1)[1:]
+    assert counts.min() > 0.8 * counts.mean()
+    assert counts.max() < 1.25 * counts.mean()
+
+
+@pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (0.5, -1.0), (2.0, 1.5)])
+def test_platt_finds_the_slope_and_the_offset(slope: float, offset: float) -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, 60_000).astype(np.float32)
+    labels = (random.random(len(logits)) < logistic(slope * logits + offset)).astype(np.float32)
+    found = platt(logits, labels)
+    assert found == pytest.approx((slope, offset), abs=0.06)
+
+
+def test_platt_stays_near_what_it_was_with_little_to_learn_from() -> None:
+    assert platt(np.empty(0, np.float32), np.empty(0, np.float32)) == (1.0, 0.0)
+    slope, offset = platt(np.array([3, 4], np.float32), np.zeros(2, np.float32))
+    assert 0 < slope <= 1
+    assert -5 < offset < 0
+    extreme = platt(np.array([-500, 500] * 50, np.float32), np.array([0, 1] * 50, np.float32))
+    assert all(np.isfinite(extreme))
+
+
+def test_few_requests_do_not_break_training() -> None:
+    train, _ = of_features()
+    for requests in (2, 5):
+        fitted = fit(part(train, 0, requests), {"click": CLICK, "watch": WATCH}, epochs=2)
+        assert np.isfinite(predict(fitted, part(train, 0, 2))).all()
+
+
+def test_batches_hold_every_request_once_and_about_as_many_rows_as_asked() -> None:
+    train, _ = of_features()
+    fitted = rankers.random_ranker(("click",), ())
+    config = rankers.CONFIG.model_copy(update={"batch_size": 50})
+    made = _Fit(train, fitted.content, fitted.spec, fitted.network, fitted.encoder, config, seed=0)
+    batches = made._batches()
+    assert sorted(np.concatenate(batches).tolist()) == list(range(train.validation_from))
+    assert max(len(batch) * ROWS for batch in batches) <= 50 + ROWS
