@@ -47,7 +47,8 @@ def _make(directory: Path, console: Console, progress: Progress) -> Home:
     home = Home.create(directory)
     world = directory / "world"
     console.rule("A world")
-    config = WorldConfig()
+    today = int(time.time() // 86_400 * 86_400_000)
+    config = WorldConfig(start_at=today - WorldConfig.days * 86_400_000)  # its last day is yesterday
     write_world(simulate(config, progress), world)
     console.rule("Import")
     log = home.log()

@@ -14,10 +14,12 @@ from tests.training import rankers
 from tests.training.rankers import CLICK, FEATURES, LIKE, ROWS, SEEN, TOKENS, WATCH, examples, fit, logistic, predict
 from upnext.evaluation.metrics import auc, ece, xauc
 from upnext.ranking.tokens import Tokens
-from upnext.training.ranker import RankerData, _Fit, bin_of, platt, seconds_edges
+from upnext.training.calibration import platt
+from upnext.training.ranker import RankerData, _Fit
+from upnext.training.seconds import bin_of, seconds_edges
 from upnext.types import Float32
 
-TRAIN, TEST = 480, 160  # requests
+TRAIN, TEST = 500, 500  # requests
 
 
 def part(data: RankerData, first: int, last: int) -> RankerData:
@@ -66,8 +68,8 @@ def test_a_rule_of_a_feature_is_learned(learned: tuple[rankers.FittedRanker, Ran
 def test_predictions_are_calibrated_on_what_was_not_seen(learned: tuple[rankers.FittedRanker, RankerData]) -> None:
     fitted, test = learned
     click, like, seconds, median = predict(fitted, test).T
-    assert ece(test.labels["click"], click) <= 0.03
-    assert ece(test.labels["like"], like) <= 0.03
+    assert ece(test.labels["click"], click, bins=10) <= 0.03
+    assert ece(test.labels["like"], like, bins=10) <= 0.03
     assert seconds.mean() == pytest.approx(test.labels["watch"].mean(), rel=0.15)
     assert 0.35 < (test.labels["watch"][median > 1] <= median[median > 1]).mean() < 0.65
 
@@ -89,7 +91,7 @@ def test_a_task_of_seconds_alone_can_be_learned() -> None:
 
 def test_a_candidate_that_is_in_the_history_is_recognised() -> None:
     random = np.random.default_rng(0)
-    size = 3 * (TRAIN + TEST) * ROWS
+    size = (3 * TRAIN + TEST) * ROWS
     features = random.normal(size=(size, FEATURES)).astype(np.float32)
     data = examples(features, {})
     batch = data.batch
@@ -112,31 +114,37 @@ def biased(seed: int = 0) -> tuple[RankerData, Float32]:
     Returns the examples and each row's true relevance, which is a function of feature 0 alone.
     """
     random = np.random.default_rng(seed)
-    size = 2 * (TRAIN + TEST) * ROWS
+    size = (2 * TRAIN + TEST) * ROWS
     features = random.normal(size=(size, FEATURES)).astype(np.float32)
-    old = (features[:, 1] + 0.3 * random.normal(size=size)).reshape(-1, ROWS)
+    old = (features[:, 1] + 0.5 * random.normal(size=size)).reshape(-1, ROWS)
     position = (-old).argsort(axis=1).argsort(axis=1).ravel().astype(np.int16)
     relevance = logistic(1.5 * features[:, 0] - 1)
     examined = 1 / (1.0 + position) ** 1.5
-    click = (random.random(size) < examined * relevance).astype(np.float32)
-    return examples(features, {"click": click}, position), relevance.astype(np.float32)
+    click = random.random(size) < examined * relevance
+    seconds = np.where(click, np.minimum(random.exponential(40, size), 300), 0)
+    labels = {"click": click.astype(np.float32), "watch": seconds.astype(np.float32)}
+    return examples(features, labels, position), relevance.astype(np.float32)
 
 
 def test_positions_explain_clicks_in_training_and_are_gone_in_serving() -> None:
     data, relevance = biased()
     train, test = part(data, 0, 2 * TRAIN), part(data, 2 * TRAIN, data.batch)
-    relevant = relevance[2 * TRAIN * ROWS :]
-    aware, blind = fit(train, {"click": CLICK}), fit(rankers.without_position(train), {"click": CLICK})
-    prefers_top = [_slope(predict(fitted, test)[:, 0], test.features[:, 1]) for fitted in (aware, blind)]
-    assert prefers_top[1] > 0.3  # blind: what stood on top is taken to be good
-    assert abs(prefers_top[0]) < prefers_top[1] / 2
-    by_relevance = [np.corrcoef(_ranks(predict(f, test)[:, 0]), _ranks(relevant))[0, 1] for f in (aware, blind)]
-    assert by_relevance[0] > 0.9
-    assert by_relevance[0] > by_relevance[1] + 0.05
-    np.testing.assert_array_equal(predict(aware, test), predict(aware, rankers.without_position(test)))
-    logits = aware.network.position_logits(torch.arange(-1, ROWS)).detach().numpy()[:, 0]
-    assert logits[0] == 0  # where the position is unknown nothing is added
-    assert logits[1] > logits[3] > logits[ROWS]
+    relevant = _ranks(relevance[2 * TRAIN * ROWS :])
+    tasks = {"click": CLICK, "watch": WATCH}
+    aware, blind = fit(train, tasks), fit(rankers.without_position(train), tasks)
+    with_eyes, without = predict(aware, test), predict(blind, test)
+    assert _slope(without[:, 0], test.features[:, 1]) > 0.5  # blind: what stood on top is taken to be good
+    assert abs(_slope(with_eyes[:, 0], test.features[:, 1])) < 0.15
+    for column in (0, 1):  # clicks and seconds
+        by_relevance = [np.corrcoef(_ranks(found[:, column]), relevant)[0, 1] for found in (with_eyes, without)]
+        assert by_relevance[0] > 0.9
+        assert by_relevance[1] < 0.8
+    np.testing.assert_array_equal(with_eyes, predict(aware, rankers.without_position(test)))
+    assert with_eyes[:, 0].mean() == pytest.approx(test.labels["click"].mean(), rel=0.15)
+    bias = aware.network.position_logits(torch.arange(-1, ROWS)).detach().numpy()
+    assert (bias[0] == 0).all()  # where the position is unknown nothing is added
+    assert (bias[1] > bias[2] + 0.5).all()
+    assert (bias[2] > bias[4]).all()
 
 
 def _slope(probability: Float32, feature: Float32) -> float:
@@ -211,11 +219,20 @@ def test_platt_finds_the_slope_and_the_offset(slope: float, offset: float) -> No
 
 def test_platt_stays_near_what_it_was_with_little_to_learn_from() -> None:
     assert platt(np.empty(0, np.float32), np.empty(0, np.float32)) == (1.0, 0.0)
-    slope, offset = platt(np.array([3, 4], np.float32), np.zeros(2, np.float32))
-    assert 0 < slope <= 1
-    assert -5 < offset < 0
-    extreme = platt(np.array([-500, 500] * 50, np.float32), np.array([0, 1] * 50, np.float32))
-    assert all(np.isfinite(extreme))
+    slope, offset = platt(np.array([-3, -2], np.float32), np.zeros(2, np.float32))
+    assert 0.5 < slope < 1
+    assert -0.5 < offset < 0.5
+
+
+@pytest.mark.parametrize("shift", [-9, 8])
+@pytest.mark.parametrize("spread", [1, 30, 500])
+def test_platt_arrives_from_far_away_too(shift: float, spread: float) -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(shift, spread, 2000).astype(np.float32)
+    labels = (random.random(2000) < logistic((logits - shift) / spread - 2)).astype(np.float32)
+    slope, offset = platt(logits, labels)
+    assert logistic(slope * logits + offset).mean() == pytest.approx(labels.mean(), abs=0.01)
+    assert slope == pytest.approx(1 / spread, rel=0.3)
 
 
 def test_few_requests_do_not_break_training() -> None:

@@ -67,9 +67,9 @@ def groups(config: FeaturesConfig, roles: EventRoles) -> tuple[Group, ...]:
         return tuple(f"{scope}_{column}_{life}" for life in lives for column in columns)
 
     return (
-        Group(counted("item"), "item", lambda inputs: rates(inputs.known.item, inputs)),
-        Group(counted("author"), "item", lambda inputs: rates(inputs.known.author, inputs)),
-        Group(counted("category"), "item", lambda inputs: rates(inputs.known.category, inputs)),
+        Group(counted("item"), "item", lambda inputs: item_rates(inputs.known.item, inputs)),
+        Group(counted("author"), "item", lambda inputs: item_rates(inputs.known.author, inputs)),
+        Group(counted("category"), "item", lambda inputs: item_rates(inputs.known.category, inputs)),
         Group(counted("user"), "user", user_rates),
         Group(USER_ACTIVITY, "user", user_activity),
         Group(_pair_names("item"), "user_item", lambda inputs: pair_history(inputs, _itself)),
@@ -99,12 +99,21 @@ def compute(inputs: Inputs, definitions: Sequence[Group]) -> Float32:
     return np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def rates(counts: Float32, inputs: Inputs) -> Float32:
+def item_rates(counts: Float32, inputs: Inputs) -> Float32:
+    """The rates of N rows, smoothed towards the overall rates of their requests."""
+    return rates(counts, inputs.of_rows(inputs.known.overall))
+
+
+def user_rates(inputs: Inputs) -> Float32:
+    """The rates of B users, one row a candidate."""
+    return inputs.of_rows(rates(inputs.known.user, inputs.known.overall))
+
+
+def rates(counts: Float32, overall: Float32) -> Float32:
     """Log counts, and rates a task smoothed towards the overall rate: ``[n, H, C] -> [n, H * columns]``.
 
     Seconds tasks give mean seconds (log1p). Exposed rates divide by impressions plus "seen" events.
     """
-    overall = inputs.of_rows(inputs.known.overall) if len(counts) == len(inputs.item) else inputs.known.overall
     base = len(BASE_COLUMNS)
     hits, all_hits = counts[:, :, base:], overall[:, :, base:]
     parts = [counts[:, :, :base]]
@@ -114,10 +123,6 @@ def rates(counts: Float32, inputs: Inputs) -> Float32:
     columns = np.concatenate(parts, axis=2, dtype=np.float32)
     # log(1 + x), not log1p: the former is vectorised in float32, and counts need no precision near 0.
     return np.log(np.maximum(columns, 0, out=columns) + np.float32(1)).reshape(len(counts), -1)
-
-
-def user_rates(inputs: Inputs) -> Float32:
-    return np.asarray(inputs.of_rows(rates(inputs.known.user, inputs)), np.float32)
 
 
 USER_ACTIVITY = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,7 +20,11 @@ from upnext.features.pairs import UserItems
 from upnext.features.roles import IMPRESSION, POSITIVE, EventRoles
 from upnext.types import Catalogue, Events, Float32, Float64, History, Int32, Int64
 
+STALE_MS = 86_400_000
 PRIOR = 20.0  # impressions that the author's rate counts for in an item's quality
+
+
+Ticks = TypeVar("Ticks", Int64, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class FeatureState:
         self._tick = config.tick_seconds * 1000
         self._lock = threading.RLock()
         self._pending: list[Events] = []
+        self._latest = 0  # received_at of the newest event counted
         columns = len(roles.columns)
         self._item, self._author, self._category, self._user, self._overall = (
             Counters(columns, config.half_lives_days) for _ in range(5)
@@ -60,7 +66,7 @@ class FeatureState:
         self.seen = UserItems()
         self.hidden = UserItems()
 
-    def tick(self, now: Int64) -> Int64:
+    def tick(self, now: Ticks) -> Ticks:
         """The end of the last closed tick at ``now``, ms."""
         return now // self._tick * self._tick
 
@@ -92,9 +98,9 @@ class FeatureState:
     def read(self, items: Int32, row: Int64, users: Int32, now: Int64) -> Known:
         """Counters for items ``[N]``, ``row[n]`` being the request of row n, users and now ``[B]``."""
         catalogue = self._catalogue()
-        at = self.tick(now)
         author, category = item_groups(catalogue, items)
         with self._lock:
+            at = self._clock(now)
             return Known(
                 self._item.read(items, at[row]),
                 self._author.read(author, at[row]),
@@ -103,15 +109,22 @@ class FeatureState:
                 self._overall.read(np.zeros(len(users), np.int64), at),
             )
 
+    def _clock(self, now: Ticks) -> Ticks:
+        """The last closed tick, but no later than STALE_MS after the newest event counted.
+
+        While nothing happens the counters do not decay: a log that ended long ago still says what is popular.
+        """
+        return np.minimum(self.tick(now), self.tick(np.int64(self._latest)) + STALE_MS)
+
     def popularity(self, now: int) -> Float32:
         """Decayed positive events of every item, with the half-life of trending, ``[items counted so far]``."""
         with self._lock:
-            return self._trend.all(0, 0, now)
+            return self._trend.all(0, 0, int(self._clock(np.int64(now))))
 
     def positives(self, now: int, size: int) -> Float32:
         """Positive events of items 0 .. size-1, decayed by the longest half-life of the features."""
         with self._lock:
-            found = self._item.all(POSITIVE, -1, now)
+            found = self._item.all(POSITIVE, -1, int(self._clock(np.int64(now))))
         return np.pad(found[:size], (0, max(size - len(found), 0)))
 
     def quality(self, now: int, size: int) -> Float32:
@@ -121,6 +134,7 @@ class FeatureState:
         """
         author = item_groups(self._catalogue(), np.arange(size, dtype=np.int32))[0]
         with self._lock:
+            now = int(self._clock(np.int64(now)))
             shown, taken = (self._item.all(column, -1, now) for column in (IMPRESSION, POSITIVE))
             by_author = [self._author.all(column, -1, now) for column in (IMPRESSION, POSITIVE)]
             overall = [float(self._overall.all(column, -1, now)[0]) for column in (IMPRESSION, POSITIVE)]
@@ -166,6 +180,7 @@ class FeatureState:
     def count(self, tally: Tally) -> None:
         """Add to the shared counters."""
         with self._lock:
+            self._latest = max(self._latest, int(tally.at.max(initial=0)))
             self._item.add(tally.item, tally.column, tally.amount, tally.at)
             self._author.add(tally.author, tally.column, tally.amount, tally.at)
             self._category.add(tally.category, tally.column, tally.amount, tally.at)

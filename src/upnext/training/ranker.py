@@ -16,13 +16,14 @@ from upnext.content import ItemContent, Vocabulary
 from upnext.evaluation.metrics import auc, gauc, xauc
 from upnext.ranking.multi_task import ITEM_ENCODER_FILE, ITEM_VECTORS_FILE, SCORER_FILE, RankerSpec
 from upnext.ranking.tokens import Tokens
+from upnext.training.calibration import platt
 from upnext.training.export import export_onnx
 from upnext.training.item_encoder import ItemEncoder, content_tensors
 from upnext.training.progress import Progress
 from upnext.training.ranker_network import RankerNetwork
+from upnext.training.seconds import bin_of, seconds_edges
 from upnext.types import Float32, Int16, Int32, Int64, ragged_rows
 
-SECONDS_BINS = 32
 SECONDS_LOSS = 0.3
 POSITION_PACE = 30.0  # learning rate of the positions, of that of the rest
 ITEMS_AT_ONCE = 8192
@@ -118,14 +119,6 @@ def fit_ranker(
     return FittedRanker(spec, network.eval(), encoder.eval(), content, curve)
 
 
-def seconds_edges(seconds: Float32, cap: float, bins: int = SECONDS_BINS) -> Float32:
-    """Bin edges: [0, tiny) for "not watched", then quantiles of what was watched, up to the cap."""
-    watched = seconds[seconds > 0]
-    inner = np.quantile(watched, np.linspace(0, 1, bins)[1:-1]) if len(watched) else np.linspace(1, cap, bins - 1)
-    edges = np.unique(np.concatenate([[0.0, 1e-3], inner[(inner > 1e-3) & (inner < cap)], [cap]]))
-    return edges.astype(np.float32)
-
-
 def _network(
     data: RankerData, vocabulary: Vocabulary, spec: RankerSpec, tasks: Mapping[str, TaskConfig], config: RankingConfig
 ) -> RankerNetwork:
@@ -159,11 +152,6 @@ def _network(
         centres = np.where(number > 0, total / np.maximum(number, 1), middle)
         getattr(network, f"centres_{s}").copy_(torch.from_numpy(centres.astype(np.float32)))
     return network
-
-
-def bin_of(seconds: Float32, edges: Float32) -> Int64:
-    """The bin of each value; the last bin includes the cap."""
-    return np.clip(np.searchsorted(edges, seconds, side="right") - 1, 0, len(edges) - 2)
 
 
 class _Fit:
@@ -354,7 +342,6 @@ class _Fit:
             if predicted > 0 and actual > 0:
                 getattr(self.network, f"centres_{s}").mul_(float(actual / predicted))
 
-
     @torch.no_grad()
     def _settle_positions(self, requests: Int64) -> None:
         """Move the average of the positions into the heads, so that no position means an average one."""
@@ -365,24 +352,6 @@ class _Fit:
             last = list(tower.children())[-1]
             assert isinstance(last, nn.Linear)
             last.bias[1 if t >= len(self.spec.binary_tasks) else 0 :] += average[t]
-
-
-def platt(logits: Float32, labels: Float32, steps: int = 50) -> tuple[float, float]:
-    """Slope and offset of the logits that fit the labels best (Newton's method, lightly regularised to (1, 0))."""
-    weights = np.array([1.0, 0.0])
-    x = np.stack([logits.astype(np.float64), np.ones(len(logits))], axis=1)
-    # Platt's targets keep a task with few positives from running to infinity.
-    positive, negative = labels.sum(), len(labels) - labels.sum()
-    target = np.where(labels > 0, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    for _ in range(steps):
-        p = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
-        gradient = x.T @ (p - target) + (weights - [1.0, 0.0])
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + np.eye(2)
-        change = np.linalg.solve(hessian, gradient)
-        weights -= change
-        if np.abs(change).max() < 1e-8:
-            break
-    return float(weights[0]), float(weights[1])
 
 
 @torch.no_grad()
