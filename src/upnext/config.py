@@ -90,7 +90,7 @@ class SourceConfig(Section):
 class ALSConfig(SourceConfig):
     """[candidates.als] Matrix factorisation for implicit feedback; users are folded in at request time."""
 
-    quota: int = Field(300, description="At most this many candidates.", ge=0)
+    quota: int = Field(400, description="At most this many candidates.", ge=0)
     embedding_size: int = Field(64, description="Number of factors.", ge=2, le=1024)
     regularization: float = Field(50.0, description="L2 on the factors.", gt=0)
     alpha: float = Field(20.0, description="Confidence of an event of weight 1.", gt=0)
@@ -100,7 +100,7 @@ class ALSConfig(SourceConfig):
 class TwoTowerConfig(SourceConfig):
     """[candidates.two_tower] User tower and item tower; nearest items by FAISS."""
 
-    quota: int = Field(500, description="At most this many candidates.", ge=0)
+    quota: int = Field(600, description="At most this many candidates.", ge=0)
     embedding_size: int = Field(64, description="Size of user and item vectors.", ge=4, le=1024)
     epochs: int = Field(12, description="At most; stops early when validation recall stops rising.", ge=1)
     max_steps: int = Field(2000, description="Fewer epochs where they would take more steps than this.", ge=1)
@@ -123,7 +123,7 @@ class TwoTowerConfig(SourceConfig):
 class FavouriteTopicsConfig(SourceConfig):
     """[candidates.favourite_topics] The best items of the categories and authors that the user turns to most."""
 
-    quota: int = Field(300, description="At most this many candidates.", ge=0)
+    quota: int = Field(400, description="At most this many candidates.", ge=0)
     topics: int = Field(12, description="Categories and authors looked into, the strongest.", ge=1)
     items_a_topic: int = Field(300, description="The best of each that are looked at.", ge=1)
     history_half_life: float = Field(30.0, description="Events after which a liked item counts half.", gt=0)
@@ -222,9 +222,9 @@ class RankingConfig(Section):
     tasks: dict[str, TaskConfig] = Field(
         default_factory=_default_tasks, description="The heads, their events and their weights."
     )
-    embedding_size: int = Field(48, description="Size of item representations inside the ranker.", ge=4, le=512)
+    embedding_size: int = Field(32, description="Size of item representations inside the ranker.", ge=4, le=512)
     experts: int = Field(4, description="Experts of the mixture.", ge=1, le=32)
-    expert_sizes: tuple[int, ...] = Field((128, 64), description="Layers of each expert.", min_length=1)
+    expert_sizes: tuple[int, ...] = Field((64, 32), description="Layers of each expert.", min_length=1)
     attention_heads: int = Field(4, description="Heads of the attention from candidate to history.", ge=1, le=16)
     history_size: int = Field(50, description="History events attended to.", ge=1, le=500)
     epochs: int = Field(4, description="At most; stops early on the validation slice.", ge=1)

@@ -39,7 +39,7 @@ class Funnel:
     value: Value
     boost: Value  # value -> utility, what the slate is ordered by
     rerankers: Sequence[Reranker]
-    total: int = 1000  # candidates after the merge
+    total: int = 1000  # candidates that reach the ranker: the merge puts every source's best first
     observers: Sequence[Observer] = ()
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, thread_name_prefix="source"))
     _pace: _Pace = field(default_factory=lambda: _Pace())
@@ -49,6 +49,7 @@ class Funnel:
         run = _Run(time.perf_counter(), deadline_ms)
         candidates = self._propose(requests, run)
         candidates, removed = self._filter(requests, candidates, run)
+        candidates = first_k(candidates, self.total)  # what filters removed does not count
         candidates = self._fit(candidates, run)
         candidates = self._hydrate(requests, candidates, run)
         candidates = self._rank(requests, candidates, run)
@@ -67,7 +68,7 @@ class Funnel:
         with run.stage("candidates", "merge", sum(map(len, proposals.values()))) as done:
             nothing = empty.with_columns({"score": np.empty(0, np.float32)})
             every = {source.name: proposals.get(source.name, nothing) for source, _ in self.sources}
-            candidates = merge(every, quotas, self.total)
+            candidates = merge(every, quotas, sum(quotas.values()))
             done(len(candidates))
         return candidates
 

@@ -32,7 +32,7 @@ def log(*rows: Row, value: dict[int, float] | None = None, slate: dict[int, int]
     minute, kind, user, item = np.array(rows, np.int64).reshape(-1, 4).T
     size, at = len(minute), START + minute * MINUTE
     events = Events(
-        np.arange(size), kind.astype(np.int16), user.astype(np.int32), item.astype(np.int32), at, at,
+        np.arange(size), kind.astype(np.int16), user.astype(np.int32), item.astype(np.int32), at, at.copy(),
         np.full(size, np.nan, np.float32), np.full(size, -1, np.int16), np.zeros(size, np.int16),
         np.zeros(size, np.int64), np.full(size, -1, np.int64),
     )  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 
 from upnext.candidates.history import Visits, not_to_propose, visits
 from upnext.candidates.index import INDEX_FILE, ItemIndex
+from upnext.candidates.remembered import Remembered
 from upnext.candidates.topk import best, best_of_matrix, none, stack
 from upnext.errors import ArtifactError
 from upnext.types import NO_ITEM, Candidates, Float32, Int64, Requests
@@ -64,13 +65,14 @@ class ALS:
         self._alpha = factors.alpha
         self._index = factors.index
         self._weight, self._least = weight, least
+        self._users = Remembered(self.fold_in)
         ridge = factors.regularization * np.eye(self._item.shape[1], dtype=np.float32)
         self._gramian = self._item.T @ self._item + ridge
 
     def __call__(self, requests: Requests, k: int) -> Candidates:
         if k == 0 or len(requests) == 0:
             return none(len(requests))
-        users = self.fold_in(requests)
+        users = self._users(requests)
         request, item = not_to_propose(requests)
         inside = item < len(self._item)
         request, item = request[inside], item[inside]
@@ -82,7 +84,7 @@ class ALS:
         return stack(parts)
 
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
-        users, request, item = self.fold_in(requests), candidates.request, candidates.item
+        users, request, item = self._users(requests), candidates.request, candidates.item
         scores = np.zeros(len(item), np.float32)
         known = np.flatnonzero((item >= 0) & (item < len(self._item)))
         for rows in _slices(len(known), ROWS):

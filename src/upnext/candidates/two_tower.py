@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import onnxruntime
 
 from upnext.candidates.history import not_to_propose, preference, run_starts
 from upnext.candidates.index import ItemIndex
+from upnext.candidates.remembered import Remembered
 from upnext.content import ItemContent, Vocabulary, place_users
 from upnext.errors import ArtifactError
 from upnext.types import NO_ITEM, Bool, Candidates, Float32, Int32, Int64, Ragged, Requests
@@ -29,7 +29,6 @@ SETTINGS_FILE = "two_tower.json"
 
 REQUESTS = 1024  # requests a run of the user tower
 ITEMS = 8192  # items a run of the item tower
-REMEMBERED = 16  # batches whose user vectors are kept between proposing and scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class TwoTower:
         self._history_size = history_size
         self._weight, self._least = weight, least
         self._attributes, self._surfaces = attributes, surfaces
-        self._remembered: OrderedDict[int, tuple[Requests, Float32]] = OrderedDict()
+        self._users = Remembered(self._user_vectors)
         self._lock = threading.Lock()
 
     @classmethod
@@ -151,18 +150,12 @@ class TwoTower:
 
     def user_vectors(self, requests: Requests) -> Float32:
         """Unit vectors ``[B, d]``; the mean anchor where a request names anchors; zeros where nothing is known."""
-        with self._lock:
-            found = self._remembered.get(id(requests))
-        if found is not None and found[0] is requests:
-            return found[1]
+        return self._users(requests)
+
+    def _user_vectors(self, requests: Requests) -> Float32:
         parts = [self._embed_users(part) for part in _chunks(requests)]
         vectors = np.concatenate(parts) if parts else np.zeros((0, self._index.size), np.float32)
-        vectors = self._toward_anchors(vectors, requests.anchors)
-        with self._lock:
-            self._remembered[id(requests)] = requests, vectors
-            if len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
-        return vectors
+        return self._toward_anchors(vectors, requests.anchors)
 
     def embed_items(self, content: ItemContent) -> Float32:
         """Unit item vectors ``[n, d]`` from content, by the item tower."""

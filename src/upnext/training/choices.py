@@ -7,6 +7,8 @@ and are left out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from upnext.build import Sources
@@ -16,10 +18,35 @@ from upnext.features.replay import Moments, Replay
 from upnext.live import Live
 from upnext.training.examples import Examples
 from upnext.training.progress import Progress
-from upnext.types import Events, Int64, Ragged, Requests
+from upnext.types import Bool, Events, Int32, Int64, Ragged, Requests
 
 EVENTS_AT_ONCE = 256
 CHOICE_TASK = "click"
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """When each user first turned to each item, as rows of the log."""
+
+    pair: Int64  # user << 32 | item, sorted
+    first: Int64
+
+    @classmethod
+    def of(cls, events: Events, rows: Int64) -> Turned:
+        pair, first = np.unique(_pair(events.user[rows], events.item[rows]), return_index=True)
+        return cls(pair, rows[first])
+
+    def before(self, user: Int32, item: Int32, row: Int64 | int) -> Bool:
+        """Whether the users had turned to the items before these rows of the log."""
+        if not len(self.pair):
+            return np.zeros(len(item), np.bool_)
+        wanted = _pair(user, item)
+        place = np.minimum(np.searchsorted(self.pair, wanted), len(self.pair) - 1)
+        return np.asarray((self.pair[place] == wanted) & (self.first[place] < row))
+
+
+def _pair(user: Int32, item: Int32) -> Int64:
+    return (user.astype(np.int64) << 32) | item.astype(np.int64)
 
 
 def from_choices(
@@ -34,15 +61,18 @@ def from_choices(
 ) -> Examples:
     """Examples for the log rows ``positive`` (in log order), each a request with its chosen item and negatives.
 
-    ``live.state`` is fed with the log as it goes, so that trending means then. Only the first event of a user with
-    an item counts: what is seen already is never proposed.
+    ``live.state`` is fed with the log as it goes, so that trending means then. Where serving never shows what was
+    watched, neither the chosen items nor the others had been: only a user's first event with an item counts.
     """
     random = np.random.default_rng(seed)
     rows_an_event = config.ranking.candidates_per_event
     most = max(config.training.max_examples // rows_an_event, 1)
-    pair = (events.user[positive].astype(np.int64) << 32) | events.item[positive]
-    _, first = np.unique(pair, return_index=True)
-    positive = positive[np.sort(first)]
+    seen = None
+    if config.reranking.filters.watched:
+        liked = np.flatnonzero(live.roles.preference(events.type, events.value) > 0)
+        again = Turned.of(events, liked).before(events.user[positive], events.item[positive], positive)
+        positive = positive[~again]
+        seen = Turned.of(events, np.flatnonzero(live.roles.weight[events.type] > 0))
     if len(positive) > most:
         positive = np.sort(random.choice(positive, most, replace=False))
     kept: list[int] = []
@@ -53,7 +83,7 @@ def from_choices(
             rows = positive[start : start + EVENTS_AT_ONCE]
             live.state.apply(events.take(slice(applied, int(rows[0]))))
             applied = int(rows[0])
-            chunk = _examples(live, replay, events, rows, sources, config, random)
+            chunk = _examples(live, replay, events, rows, sources, config, seen, random)
             kept += chunk[0]
             items += chunk[1]
             labels += chunk[2]
@@ -80,6 +110,7 @@ def _examples(
     rows: Int64,
     sources: Sources,
     config: Config,
+    seen: Turned | None,
     random: np.random.Generator,
 ) -> tuple[
     list[int], list[np.ndarray[tuple[int], np.dtype[np.int32]]], list[np.ndarray[tuple[int], np.dtype[np.float32]]]
@@ -88,7 +119,7 @@ def _examples(
     acted, shown = replay.histories(user, np.searchsorted(events.received_at, now, side="left").astype(np.int64))
     live.state.advance(int(now[0]))
     empty = Ragged.empty(len(rows))
-    requests = Requests(user, now, events.surface[rows], 1, acted, shown, empty, empty)
+    requests = Requests(user, now, events.surface[rows], 1, acted, shown, empty, empty, allow_watched=seen is None)
     proposals = {source.name: source(requests, quota) for source, quota in sources.enabled}
     quotas = {source.name: quota for source, quota in sources.enabled}
     candidates = merge(proposals, quotas, config.candidates.total)
@@ -99,7 +130,8 @@ def _examples(
         if chosen not in found or len(found) < 2:
             continue
         others = found[found != chosen]
-        others = others[~np.isin(others, acted.item[request])]
+        if seen is not None:
+            others = others[~seen.before(user[request : request + 1], others, row)]
         size = min(config.ranking.candidates_per_event - 1, len(others))
         sample = random.choice(others, size, replace=False)
         kept.append(row)

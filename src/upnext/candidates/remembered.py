@@ -1,0 +1,32 @@
+"""Proposing and scoring read the same thing of a request: it is computed once and kept by the request's identity."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from upnext.types import Float32, Requests
+
+KEPT = 16  # batches under way at once, about
+
+
+class Remembered:
+    """The results of the last few Requests objects, which are frozen: the same object has the same result."""
+
+    def __init__(self, compute: Callable[[Requests], Float32]) -> None:
+        self._compute = compute
+        self._kept: OrderedDict[int, tuple[Requests, Float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, requests: Requests) -> Float32:
+        with self._lock:
+            found = self._kept.get(id(requests))
+        if found is not None and found[0] is requests:
+            return found[1]
+        result = self._compute(requests)
+        with self._lock:
+            self._kept[id(requests)] = requests, result
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return result
