@@ -233,7 +233,7 @@ class RankingConfig(Section):
     dropout: float = Field(0.1, description="On the experts' inputs.", ge=0, lt=1)
     id_dropout: float = Field(0.2, description="How often training hides an item's id from the ranker.", ge=0, le=1)
     candidates_per_event: int = Field(
-        64, description="Without impressions: source candidates beside each chosen item.", ge=2
+        32, description="Without impressions: source candidates beside each chosen item.", ge=2
     )
 
     @field_validator("tasks", mode="before")

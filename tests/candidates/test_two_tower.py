@@ -156,7 +156,7 @@ def test_user_vectors_are_computed_once_a_requests_object(source: TwoTower, monk
     assert runs == [1, 1]
     for _ in range(100):
         source(requests([[0]]), 1)
-    assert len(source._remembered) <= 16
+    assert len(source._users._kept) <= 16
 
 
 def test_threads_get_their_own_answers(source: TwoTower) -> None:
@@ -228,3 +228,9 @@ def test_files_of_different_models_are_refused(saved: Path, tmp_path: Path) -> N
     np.save(tmp_path / "copy" / "item_vectors.npy", np.ones((ITEMS, 4), np.float32))
     with pytest.raises(ArtifactError, match="do not belong together"):
         load(tmp_path / "copy")
+
+
+def test_the_average_encoder_serves_too(tmp_path: Path) -> None:
+    fit(CONFIG.model_copy(update={"encoder": "average"})).save(tmp_path)
+    found = load(tmp_path)(requests([[0, 1, 2]]), 5)
+    assert len(found) == 5

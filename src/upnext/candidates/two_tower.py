@@ -99,6 +99,7 @@ class TwoTower:
         self._weight, self._least = weight, least
         self._attributes, self._surfaces = attributes, surfaces
         self._users = Remembered(self._user_vectors)
+        self._wanted = {entry.name for entry in user_tower.get_inputs()}  # the plain average reads no times
         self._lock = threading.Lock()
 
     @classmethod
@@ -200,7 +201,8 @@ class TwoTower:
             "surface": self._surfaces(requests.surface),
         }
         anything = (inputs["user"] > 0) | recent.weight.any(axis=1) | inputs["attributes"].any(axis=1)
-        return np.where(anything[:, None], self._user_tower.run(None, inputs)[0], 0).astype(np.float32)
+        read = {name: column for name, column in inputs.items() if name in self._wanted}
+        return np.where(anything[:, None], self._user_tower.run(None, read)[0], 0).astype(np.float32)
 
     def _has_vector(self, item: Int32) -> Bool:
         known = self._known

@@ -6,6 +6,8 @@ A change is visible as soon as ``apply`` returns. Arrays grow by doubling, so ad
 from __future__ import annotations
 
 import json
+import math
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -107,6 +109,8 @@ class _ItemColumns:
 
     def take_vectors(self, code: Int32, column: pl.Series) -> None:
         given = column.is_not_null().to_numpy()
+        if self.vector is not None:
+            self.vector[code] = np.nan
         if not given.any():
             return
         vectors = np.asarray(column.drop_nulls().to_list(), np.float32)
@@ -176,6 +180,6 @@ def _encode(ids: IdMap, column: pl.Series) -> Int32:
 
 def _shown(value: object) -> str:
     """Large numbers share a token with their neighbours, so that a model can learn them."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) >= 100:
-        return f"~2^{int(np.log2(abs(value)) * 2) / 2:g}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 100 <= abs(value) < math.inf:
+        return f"~2^{int(math.log2(abs(value)) * 2) / 2:g}"
     return str(value)
