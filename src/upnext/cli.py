@@ -113,13 +113,16 @@ def evaluate(
     from upnext.evaluation.table import show
 
     opened = Home.open(home, overrides)
+    for path in (json_file, report):
+        if path is not None and not path.parent.is_dir():  # better said now than after the measuring
+            raise ConfigError(f"{path}: cannot be written, because {path.parent} is no folder")
     results = run(opened, None if until is None else moment(until), truth, bars())
     show(results, console())
     if json_file is not None:
         json_file.write_text(to_json(results), encoding="utf-8")
-    path = report or opened.directory / "var" / "report.html"
-    write_report(results, path)
-    console().print(f"Report: {path}", style="dim")
+    written = report or opened.directory / "var" / "report.html"
+    write_report(results, written)
+    console().print(f"Report: {written}", style="dim")
 
 
 @cli.command()
@@ -238,7 +241,7 @@ def need_training() -> None:
 
 
 def main() -> None:
-    """The entry point: an UpnextError is a sentence, not a stack trace."""
+    """The entry point: an UpnextError, or a file that cannot be read or written, is a sentence."""
     try:
         cli(standalone_mode=False)
     except UpnextError as error:
@@ -247,5 +250,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        click.echo(f"upnext: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
+        sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

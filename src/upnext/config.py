@@ -109,9 +109,9 @@ class TwoTowerConfig(SourceConfig):
     negatives: int = Field(1024, description="Uniform negatives shared by a batch, besides the in-batch ones.", ge=1)
     in_batch_negatives: int = Field(256, description="Negatives drawn from the other examples of a batch.", ge=0)
     dropout: float = Field(0.2, description="On the history that the user tower reads.", ge=0, lt=1)
-    temperature: float = Field(0.07, description="Softmax temperature on cosine similarities.", gt=0)
+    temperature: float = Field(0.1, description="Softmax temperature on cosine similarities.", gt=0)
     id_dropout: float = Field(
-        0.3, description="How often training hides an item's id, so that content alone places it.", ge=0, le=1
+        0.1, description="How often training hides an item's id, so that content alone places it.", ge=0, le=1
     )
     history_size: int = Field(50, description="Watched items that the user tower reads.", ge=1, le=500)
     encoder: Literal["average", "transformer"] = Field("transformer", description="How the history is read.")
@@ -309,7 +309,7 @@ class EvaluationConfig(Section):
     """[evaluation] How `upnext evaluate` measures."""
 
     k: int = Field(10, description="Length of the measured slate.", ge=1)
-    users: int = Field(2000, description="Users measured on whole slates, drawn by seed; 0 = all.", ge=0)
+    users: int = Field(1000, description="Users measured on whole slates, drawn by seed; 0 = all.", ge=0)
     watch_cap: float = Field(120.0, description="Seconds at which watch time is capped in MAE and XAUC.", gt=0)
 
 

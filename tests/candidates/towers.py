@@ -16,7 +16,7 @@ ITEMS = RINGS * LENGTH + RINGS  # the last RINGS items are new: nobody has watch
 HOUR = 3_600_000
 CONFIG = TwoTowerConfig(
     embedding_size=16, epochs=20, batch_size=128, negatives=32, in_batch_negatives=16, learning_rate=1e-2,
-    history_size=6, dropout=0.0,
+    history_size=6, dropout=0.0, id_dropout=0.3, temperature=0.07,
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upnext.features.catalogue import ATTRIBUTES_A_USER, CATEGORIES_AN_ITEM, LiveCatalogue, LiveUsers
@@ -165,6 +165,7 @@ changes = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(changes, max_size=12))
 def test_the_last_change_of_each_item_is_what_counts(log: list[dict[str, Any]]) -> None:
     live, last = LiveCatalogue(), {code: {"code": code} for code in range(6)}

@@ -21,6 +21,7 @@ from upnext.types import Bool, Catalogue, Float32, Float64, History, Int32, Int6
 MS_AN_HOUR = 3_600_000.0
 PRIOR_IMPRESSIONS = 20.0
 NEVER_HOURS = 24.0 * 365
+LONGEST = 1e6  # seconds: no value, however wrong, makes a sum overflow
 
 AnyColumn = TypeVar("AnyColumn", bound=NDArray[Any])
 
@@ -145,10 +146,15 @@ def user_activity(inputs: Inputs) -> Float32:
         _log_hours(now[:, 0] - shown.at[:, -1], has_shown[:, -1]),
         np.log1p((has_acted & (now - acted.at < recent)).sum(1)),
         np.log1p((has_shown & (now - shown.at < recent)).sum(1)),
-        np.log1p(np.where(watched, acted.value, 0).sum(1) / np.maximum(watched.sum(1), 1)),
+        np.log1p(_spent(acted).sum(1) / np.maximum(watched.sum(1), 1)),
         (preference > 0).sum(1) / np.maximum(has_acted.sum(1), 1),
     ]
     return np.asarray(inputs.of_rows(np.stack(columns, axis=1).astype(np.float32)), np.float32)
+
+
+def _spent(history: History) -> Float32:
+    """The seconds (or stars) that each event carries, 0 where it carries none, ``[B, K]``."""
+    return np.clip(np.nan_to_num(history.value), 0, np.float32(LONGEST))
 
 
 def _pair_names(scope: str) -> tuple[str, ...]:
@@ -186,7 +192,7 @@ def pair_history(inputs: Inputs, group_of: GroupOf) -> Float32:
     at_acted, was_acted = of_acted.find(inputs.row, mine)
     n_shown, n_acted = of_shown.count()[at_shown], of_acted.count()[at_acted]
     weight = of_acted.total(preference)[at_acted]
-    seconds = of_acted.total(np.nan_to_num(acted.value))[at_acted]
+    seconds = of_acted.total(_spent(acted))[at_acted]
     now = inputs.of_rows(inputs.now)
     columns = [
         np.log1p(n_shown),

@@ -24,7 +24,7 @@ from upnext.training.sequences import Batch, Sequences, batch_of, epoch, user_en
 from upnext.training.user_tower import DAY_MS, UserTower
 from upnext.types import Float32, Int32, Int64
 
-USER_DROPOUT = 0.5  # how often training hides who the user is
+USER_DROPOUT = 0.9  # how often training hides who the user is
 WARM_UP = 0.05  # of all steps
 PATIENCE = 3  # epochs without a better recall
 REFIT_EPOCHS = 2

@@ -1,0 +1,275 @@
+"""The command as people type it, from an empty folder to an explained recommendation."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from upnext import __version__
+from upnext.cli import cli, main
+
+VERBS = sorted(cli.commands)
+SMALL = """
+[candidates.als]
+embedding_size = 8
+epochs = 2
+[candidates.two_tower]
+embedding_size = 16
+epochs = 1
+[ranking]
+epochs = 1
+embedding_size = 16
+expert_sizes = [16, 8]
+[training]
+threads = 2
+"""
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def upnext(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> object:
+    """Runs the command in this process, as the installed script does."""
+
+    def run(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["upnext", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "200")
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+def refused(done: Done) -> str:
+    """The sentence on stderr of a command that was refused."""
+    assert done.code == 2, done
+    assert "Traceback" not in done.err
+    assert done.err.startswith("upnext: ")
+    assert done.err.count("\n") == 1
+    return done.err.removeprefix("upnext: ").strip()
+
+
+def test_the_verbs() -> None:
+    assert VERBS == [
+        "demo", "evaluate", "explain", "import", "init", "recommend", "serve", "simulate", "train",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(upnext, verb: str) -> None:
+    done = upnext(verb, "--help")
+    assert done.code == 0
+    assert done.err == ""
+    assert done.out.startswith("Usage: ")
+    assert cli.commands[verb].help.splitlines()[0].rstrip(".") in " ".join(done.out.split())
+    for option in cli.commands[verb].params:
+        if option.param_type_name == "option":
+            assert option.opts[0] in done.out
+
+
+def test_version_and_help(upnext) -> None:
+    assert upnext("--version").out.strip() == f"upnext, version {__version__}"
+    listed = upnext("-h").out
+    assert all(re.search(rf"^  {verb} ", listed, re.MULTILINE) for verb in VERBS)
+
+
+def test_it_runs_as_a_module_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "upnext", "--version"], capture_output=True, text=True, check=True)
+    assert __version__ in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["nonsense"], ["init"], ["train", "--nonsense"], ["serve", "--port", "99999"], ["simulate", "x", "--items", "0"]],
+)
+def test_what_is_not_a_command_is_refused(upnext, words: list[str]) -> None:
+    done = upnext(*words)
+    assert done.code == 2
+    assert "Usage: " in done.err
+    assert "Error: " in done.err
+    assert "Traceback" not in done.err
+
+
+WITH_HOME = [["train"], ["evaluate"], ["recommend", "ann"], ["explain", "ann", "fox"], ["import", "x.csv"], ["serve"]]
+
+
+@pytest.mark.parametrize("words", WITH_HOME, ids=lambda words: words[0])
+def test_a_folder_that_is_no_home_is_refused(upnext, tmp_path: Path, words: list[str]) -> None:
+    told = refused(upnext(*words, "--home", tmp_path))
+    assert told.startswith(f"{tmp_path}: is no home (no upnext.toml)")
+    assert "upnext init" in told
+
+
+@pytest.mark.parametrize("words", WITH_HOME, ids=lambda words: words[0])
+def test_a_wrong_setting_is_refused(upnext, tmp_path: Path, words: list[str]) -> None:
+    upnext("init", tmp_path)
+    told = refused(upnext(*words, "--home", tmp_path, "--set", "rankin.epochs=1"))
+    assert told == "--set rankin.epochs: unknown key 'rankin'; did you mean 'ranking'?"
+
+
+def test_init_makes_a_home_once(upnext, tmp_path: Path) -> None:
+    done = upnext("init", tmp_path / "shop")
+    assert done.code == 0
+    assert "is ready" in done.out
+    assert "upnext import --home" in done.out
+    assert (tmp_path / "shop" / "upnext.toml").is_file()
+    assert "is a home already" in refused(upnext("init", tmp_path / "shop"))
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+@pytest.mark.parametrize("until", ["yesterday", "2026-13-01", "", "05/05/2026"])
+def test_a_moment_that_is_none_is_refused(upnext, tmp_path: Path, verb: str, until: str) -> None:
+    upnext("init", tmp_path)
+    told = refused(upnext(verb, "--home", tmp_path, "--until", until))
+    assert told.startswith(f"--until {until!r}: expected an ISO date or time, such as ")
+
+
+def test_an_empty_home_says_what_it_lacks(upnext, tmp_path: Path) -> None:
+    upnext("init", tmp_path)
+    assert "upnext import" in refused(upnext("train", "--home", tmp_path))
+    assert "upnext train" in refused(upnext("evaluate", "--home", tmp_path))
+    done = upnext("recommend", "ann", "--home", tmp_path)
+    assert done.code == 0
+    assert "no model is published" in done.out
+    assert "fox" in refused(upnext("explain", "ann", "fox", "--home", tmp_path))
+
+
+def test_csv_files_are_imported_once(upnext, tmp_path: Path) -> None:
+    upnext("init", tmp_path / "shop")
+    source = tmp_path / "csv"
+    source.mkdir()
+    (source / "items.csv").write_text("item_id,title,author\nfox,Red fox,ann\nowl,Barn owl,bob\n")
+    (source / "users.csv").write_text("user_id\nu1\nu2\n")
+    (source / "events.csv").write_text(
+        "event_type,user_id,item_id,timestamp\nclick,u1,fox,1700000000\nclick,u2,owl,1700000060\nclick,u2,,1700000120\n"
+    )
+    first = upnext("import", "--home", tmp_path / "shop", source)
+    assert first.code == 0, first
+    assert re.search(r"\b2\b", first.out)
+    rejects = list((tmp_path / "shop" / "var" / "rejects").rglob("*"))
+    assert any("item_id" in path.read_text() for path in rejects if path.is_file())
+    again = upnext("import", "--home", tmp_path / "shop", source)
+    assert again.code == 0
+    answer = json.loads(upnext("recommend", "u1", "--home", tmp_path / "shop", "--json").out)
+    assert [row["item_id"] for row in answer["items"]] == ["owl"]
+    assert answer["model_version"] is None
+
+
+def test_a_source_that_is_not_there_is_refused(upnext, tmp_path: Path) -> None:
+    upnext("init", tmp_path)
+    assert "absent.csv" in refused(upnext("import", "--home", tmp_path, tmp_path / "absent.csv"))
+    assert "absent.toml" in refused(
+        upnext("import", "--home", tmp_path, "--mapping", tmp_path / "absent.toml", tmp_path)
+    )
+
+
+class Shop(NamedTuple):
+    home: Path
+    world: Path
+    trained: Done
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A tiny world, imported and trained, by the commands alone."""
+    folder = tmp_path_factory.mktemp("cli")
+    home, world = folder / "shop", folder / "world"
+    command = [sys.executable, "-W", "error", "-m", "upnext"]
+    sizes = ["--items", "400", "--users", "150", "--impressions", "6000", "--days", "4"]
+
+    def run(*words: str | Path) -> Done:
+        done = subprocess.run([*command, *map(str, words)], capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    run("simulate", world, *sizes)
+    run("init", home)
+    (home / "upnext.toml").write_text(SMALL)
+    run("import", "--home", home, world)
+    return Shop(home, world, run("train", "--home", home, "--until", "2025-01-09", "--seed", "3"))
+
+
+def test_training_says_what_it_published(shop: Shop) -> None:
+    versions = [entry.name for entry in (shop.home / "var" / "models").iterdir() if entry.is_dir()]
+    assert len(versions) == 1
+    assert f"Published {versions[0]}" in shop.trained.out
+    manifest = json.loads((shop.home / "var" / "models" / versions[0] / "manifest.json").read_text())
+    assert manifest["seeds"] == {"training": 3}
+    assert manifest["until_ms"] == 1_736_380_800_000
+    assert {"click", "watch"} <= set(manifest["tasks"])
+    assert not list((shop.home / "var" / "models").glob(".draft-*"))
+    assert not list((shop.home / "var" / "models" / versions[0]).rglob("*.pkl"))
+
+
+def test_evaluation_measures_every_stage(upnext, shop: Shop, tmp_path: Path) -> None:
+    figures, report = tmp_path / "figures.json", tmp_path / "report.html"
+    done = upnext("evaluate", "--home", shop.home, "--truth", shop.world, "--json", figures, "--report", report)
+    assert done.code == 0, done.err
+    results = json.loads(figures.read_text())
+    stages = results["stages"]
+    assert {"als", "two_tower", "because_you_watched", "trending", "union"} <= set(stages["candidates"])
+    assert 0 < stages["ranking"]["click"]["auc"] < 1
+    slate = stages["slate"]
+    assert {"full funnel", "popularity"} <= set(slate)
+    assert all(0 <= slate["full funnel"][name] <= 1 for name in ("ndcg@10", "coverage@10"))
+    assert results["oracle"]
+    assert report.read_text().lstrip().lower().startswith("<!doctype html")
+    assert "full funnel" in done.out
+    assert "popularity" in done.out
+
+
+def test_recommend_and_explain_agree(upnext, shop: Shop) -> None:
+    done = upnext("recommend", "--home", shop.home, "u3", "-n", "5", "--json")
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
+    assert len(answer["items"]) == 5
+    assert [row["position"] for row in answer["items"]] == list(range(5))
+    assert answer["degraded"] == []
+    assert answer["model_version"]
+    table = upnext("recommend", "--home", shop.home, "u3").out
+    assert answer["items"][0]["item_id"] in table
+    explained = json.loads(upnext("explain", "--home", shop.home, "u3", answer["items"][0]["item_id"]).out)
+    assert explained["stage"] in ("shown", "reranking")
+    assert explained["sources"]
+    nobody = json.loads(upnext("recommend", "--home", shop.home, "nobody at all", "--json").out)
+    assert "unknown user" in nobody["basis"]
+    assert len(nobody["items"]) == 10
+
+
+def test_unknown_items_and_too_many_are_refused_in_a_sentence(upnext, shop: Shop) -> None:
+    assert "no such thing" in refused(upnext("explain", "--home", shop.home, "u3", "no such thing"))
+    assert "serving.max_k" in refused(upnext("recommend", "--home", shop.home, "u3", "-n", "100000"))
+
+
+def test_a_place_that_cannot_be_written_is_refused_in_a_sentence(upnext, shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    beyond = tmp_path / "file" / "figures.json"
+    assert str(beyond) in refused(upnext("evaluate", "--home", shop.home, "--json", beyond))
+    assert str(beyond) in refused(upnext("evaluate", "--home", shop.home, "--report", beyond))
+    assert str(tmp_path / "file") in refused(upnext("simulate", tmp_path / "file" / "world", "--items", "20",
+                                                    "--users", "5", "--impressions", "20"))  # fmt: skip
+
+
+def test_a_damaged_model_is_named(upnext, shop: Shop, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(shop.home, tmp_path / "shop")
+    scorer = next((tmp_path / "shop" / "var" / "models").rglob("scorer.onnx"))
+    scorer.write_bytes(scorer.read_bytes()[:-7])
+    told = refused(upnext("recommend", "--home", tmp_path / "shop", "u3"))
+    assert str(scorer) in told
