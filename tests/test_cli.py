@@ -262,7 +262,7 @@ def test_a_place_that_cannot_be_written_is_refused_in_a_sentence(upnext, shop: S
     assert str(beyond) in refused(upnext("evaluate", "--home", shop.home, "--json", beyond))
     assert str(beyond) in refused(upnext("evaluate", "--home", shop.home, "--report", beyond))
     assert str(tmp_path / "file") in refused(upnext("simulate", tmp_path / "file" / "world", "--items", "20",
-                                                    "--users", "5", "--impressions", "20"))  # fmt: skip
+                                                    "--users", "50", "--impressions", "20"))  # fmt: skip
 
 
 def test_a_damaged_model_is_named(upnext, shop: Shop, tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 
 from upnext.build import Model
 from upnext.evaluation import metrics
-from upnext.evaluation.slates import DEPTH, padded, popular
+from upnext.evaluation.results import FUNNEL
+from upnext.evaluation.slates import DEPTH, by_score, padded, popular
 from upnext.live import Live
 from upnext.simulation.frames import load_truth
 from upnext.simulation.oracle import expected_value, oracle_top
 from upnext.training.progress import Progress
-from upnext.types import Int32, Ragged
+from upnext.types import Float32, Float64, Int32, Ragged, Slate
 
 AT_ONCE = 64
 BEST = 10
@@ -29,7 +30,8 @@ def against_truth(
     world = load_truth(directory)
     to_row = np.array([int(id_[1:]) for id_ in live.catalogue.ids.names], np.int32)
     user_row = np.array([int(id_[1:]) for id_ in live.users.ids.decode(users)], np.int32)
-    hits, values = [], []
+    hits: list[Float64] = []
+    values: dict[str, list[Float32]] = {}
     with progress.track("against the truth", len(users)) as step:
         for start in range(0, len(users), AT_ONCE):
             some, rows = users[start : start + AT_ONCE], user_row[start : start + AT_ONCE]
@@ -40,19 +42,27 @@ def against_truth(
             union = _rows(padded(slate.considered, DEPTH), to_row)
             truth = Ragged.of([row[row >= 0].tolist() for row in best])
             hits.append(metrics.recall(union, truth, DEPTH).value)
-            slates = (
-                best[:, :k],
-                _rows(padded(slate.chosen, k), to_row),
-                _rows(popular(live, some, requests.now, k), to_row),
-            )
-            values.append([expected_value(world, rows, items, now) for items in slates])
+            slates = {"oracle": best[:, :k], "popularity": _rows(popular(live, some, requests.now, k), to_row)}
+            slates |= {name: _rows(items, to_row) for name, items in chosen(slate, k).items()}
+            for name, items in slates.items():
+                values.setdefault(name, []).append(expected_value(world, rows, items, now))
             step(len(some), "")
-    oracle, funnel, popularity = (float(np.concatenate(parts).mean()) for parts in zip(*values, strict=True))
+    mean = {name: float(np.concatenate(parts).mean()) for name, parts in values.items()}
     return {
         f"union recall@{DEPTH} of the best {BEST}": float(np.nanmean(np.concatenate(hits))),
-        "value of the slate, share of the best": funnel / oracle,
-        "value of popularity, share of the best": popularity / oracle,
+        **{
+            f"value of {name}, share of the best": value / mean["oracle"]
+            for name, value in mean.items()
+            if name != "oracle"
+        },
     }
+
+
+def chosen(slate: Slate, k: int) -> dict[str, Int32]:
+    """What the funnel and each source alone would show, ``[B, k]``."""
+    scores = [name for name in slate.considered.columns if name.startswith("score_")]
+    alone = {name.removeprefix("score_"): padded(by_score(slate.considered, name), k) for name in scores}
+    return {FUNNEL: padded(slate.chosen, k), **alone}
 
 
 def _rows(items: Int32, to_row: Int32) -> Int32:

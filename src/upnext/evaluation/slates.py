@@ -107,10 +107,11 @@ def _collect(shown: Shown, slate: Slate, k: int) -> None:
     shown.add(UNION, padded(considered, DEPTH))
     for name in considered.columns:
         if name.startswith("score_"):
-            shown.add(name.removeprefix("score_"), padded(_by_score(considered, name), DEPTH))
+            shown.add(name.removeprefix("score_"), padded(by_score(considered, name), DEPTH))
 
 
-def _by_score(candidates: Candidates, column: str) -> Candidates:
+def by_score(candidates: Candidates, column: str) -> Candidates:
+    """The rows that one source proposed, in its own order."""
     score = np.asarray(candidates[column], np.float64)
     mine = candidates.keep(~np.isnan(score))
     rows = np.lexsort((-np.asarray(mine[column], np.float64), mine.request))
