@@ -27,7 +27,7 @@ epochs = 1
 embedding_size = 16
 expert_sizes = [16, 8]
 [training]
-threads = 2
+threads = 1
 """
 
 

@@ -279,9 +279,9 @@ def test_a_filter_whose_answer_makes_no_sense_removes_everything(odd: Answers) -
 def test_a_hydrator_that_fails_gives_its_defaults_and_the_others_their_own(odd: Any) -> None:
     slate = funnel(hydrators=(Codes(), odd))(requests(k=2))
     assert items(slate) == [5, 4]
-    assert slate.chosen.feature_names == ("code", "b1", "b2")
-    assert slate.chosen.features is not None
-    assert slate.chosen.features.tolist() == [[5, 7, 8], [4, 7, 8]]
+    assert slate.considered.feature_names == ("code", "b1", "b2")
+    assert slate.considered.features is not None
+    assert slate.considered.features.tolist() == [[5, 7, 8], [4, 7, 8]]
     assert len(slate.degraded) == 1
     assert slate.degraded[0].startswith("features: broken: ")
 
@@ -290,8 +290,8 @@ def test_without_hydrators_there_are_no_features() -> None:
     ranker = Answers(lambda rows: {"p_click": rows.item.astype(np.float32)})
     slate = funnel(hydrators=(), rankers=(ranker,))(requests())
     assert items(slate) == [5, 4, 3, 1]
-    assert slate.chosen.features is not None
-    assert slate.chosen.features.shape == (4, 0)
+    assert slate.considered.features is not None
+    assert slate.considered.features.shape == (4, 0)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Heavy imports happen inside the verbs, so that ``upnext --help`` is instant and 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -132,6 +133,8 @@ def evaluate(
 @click.option("--port", type=click.IntRange(0, 65535), help="Overrides serving.port; 0 takes any free port.")
 def serve(home: Path, overrides: tuple[str, ...], host: str | None, port: int | None) -> None:
     """Answer over HTTP, until interrupted."""
+    # One thread a request, as many requests at once as cores: FAISS reads this when it is loaded, below.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from upnext.serving.app import run_server
 
     opened = Home.open(home, overrides)
@@ -182,10 +185,9 @@ def demo(home: Path, serve: bool, port: int | None) -> None:
 
     need_training()
     opened = prepare(home, console(), bars())
-    if serve:
-        from upnext.serving.app import run_server
-
-        run_server(opened, None, port, on_ready=ready)
+    if serve:  # as a process of its own, which never loads what training needs
+        flags = ["--home", str(opened.directory), *([] if port is None else ["--port", str(port)])]
+        os.execv(sys.executable, [sys.executable, "-m", "upnext", "serve", *flags])
 
 
 def ready(url: str) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from upnext.types import Bool, Candidates, Float32, Int64, Order, Requests, Slat
 
 _LOG = logging.getLogger("upnext.pipeline")
 
+LANES = 2  # threads that run the sources of one request
 RERANKING_MS = 4.0  # kept free before a deadline for what comes after ranking
 FEWEST_CANDIDATES = 100  # fewer are not worth the full ranker: a lighter one takes over
 
@@ -81,21 +83,36 @@ class Funnel:
         return found
 
     def _together(self, requests: Requests, run: _Run) -> dict[str, Candidates]:
-        """All sources at once; what is not there when half of the time is gone is left out."""
-        futures: dict[str, Future[tuple[Candidates, float]]] = {
-            source.name: self._pool.submit(_timed, source, requests, quota) for source, quota in self.sources
-        }
-        wait(futures.values(), timeout=max(run.left() / 2, 0) / 1000)
+        """Sources taken from one queue by LANES threads; what is not there when half of the time is gone is left out.
+
+        More threads would only take turns at the interpreter; a source that hangs keeps one lane, not the others.
+        """
+        waiting = deque(self.sources)
+        outcomes: dict[str, tuple[Candidates, float] | Exception] = {}
+
+        def lane() -> None:
+            while waiting:
+                try:
+                    source, quota = waiting.popleft()
+                except IndexError:  # the other lane took the last one
+                    return
+                try:
+                    outcomes[source.name] = _timed(source, requests, quota)
+                except Exception as error:
+                    outcomes[source.name] = error
+
+        wait([self._pool.submit(lane) for _ in range(LANES)], timeout=max(run.left() / 2, 0) / 1000)
+        waiting.clear()
         found = {}
-        for name, future in futures.items():
-            if not future.done():
-                run.note("candidates", name, error="late")
-                future.cancel()
-            elif (error := future.exception()) is not None:
-                run.note("candidates", name, error=_short(error))
+        for source, _ in self.sources:
+            outcome = outcomes.get(source.name)
+            if outcome is None:
+                run.note("candidates", source.name, error="late")
+            elif isinstance(outcome, Exception):
+                run.note("candidates", source.name, error=_short(outcome))
             else:
-                found[name], ms = future.result()
-                run.trace.append(StageTrace("candidates", name, 0, len(found[name]), ms))
+                found[source.name], ms = outcome
+                run.trace.append(StageTrace("candidates", source.name, 0, len(outcome[0]), ms))
         return found
 
     def _filter(
@@ -176,15 +193,17 @@ class Funnel:
 
     def _rerank(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
         order = by_utility(candidates)
-        chosen = candidates.take(order.rows, order.offsets).with_columns({"propensity": order.propensity})
+        bare = Candidates(candidates.item, candidates.offsets, candidates.columns)  # no reranker reads features
+        chosen = bare.take(order.rows, order.offsets).with_columns({"propensity": order.propensity})
         for reranker in self.rerankers:
             with run.stage("reranking", reranker.name, len(chosen)) as done:
                 order = _order(reranker(requests, chosen), chosen)
                 propensity = np.asarray(chosen["propensity"], np.float32)[order.rows] * order.propensity
                 taken = chosen.take(order.rows, order.offsets)
                 columns = {name: column for name, column in taken.columns.items() if name != "propensity"}
-                bare = Candidates(taken.item, taken.offsets, columns, taken.features, taken.feature_names)
-                chosen = bare.with_columns({"propensity": propensity.astype(np.float32)})
+                chosen = Candidates(taken.item, taken.offsets, columns).with_columns(
+                    {"propensity": propensity.astype(np.float32)}
+                )
                 done(len(chosen))
         return first_k(chosen, requests.k)
 

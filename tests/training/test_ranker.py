@@ -237,8 +237,10 @@ def test_platt_arrives_from_far_away_too(shift: float, spread: float) -> None:
 
 def test_few_requests_do_not_break_training() -> None:
     train, _ = of_features()
-    for requests in (2, 5):
-        fitted = fit(part(train, 0, requests), {"click": CLICK, "watch": WATCH}, epochs=2)
+    for requests in (1, 2, 5):
+        few = part(train, 0, requests)
+        few = replace(few, validation_from=max(few.validation_from, 1))
+        fitted = fit(few, {"click": CLICK, "watch": WATCH}, epochs=2)
         assert np.isfinite(predict(fitted, part(train, 0, 2))).all()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from upnext.candidates.history import not_to_propose, visits
+from upnext.candidates.remembered import Remembered
 from upnext.candidates.topk import best, none, stack
 from upnext.errors import ArtifactError
 from upnext.types import Bool, Candidates, Float32, Float64, Int32, Int64, Requests
@@ -61,6 +62,7 @@ class BecauseYouWatched:
         self._neighbours = neighbours
         self._decay = history_decay
         self._weight, self._least = weight, least
+        self._summed_up = Remembered(lambda requests: list(self._sums(requests)))
 
     def __call__(self, requests: Requests, k: int) -> Candidates:
         batch, items = len(requests), len(self._neighbours)
@@ -69,7 +71,7 @@ class BecauseYouWatched:
         request, item = not_to_propose(requests)
         refused = request[item < items] * items + item[item < items]
         parts = []
-        for first, last, key, score in self._sums(requests):
+        for first, last, key, score in self._summed_up(requests):
             kept = ~_contains(key, refused - first * items)
             kept_key = key[kept]
             owner = kept_key // max(1, items)
@@ -80,7 +82,7 @@ class BecauseYouWatched:
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
         items, request = len(self._neighbours), candidates.request
         scores = np.zeros(len(candidates), np.float32)
-        for first, last, key, score in self._sums(requests):
+        for first, last, key, score in self._summed_up(requests):
             rows = slice(candidates.offsets[first], candidates.offsets[last])
             item = candidates.item[rows]
             wanted = np.where((item >= 0) & (item < items), (request[rows] - first) * items + item, -1)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from upnext.types import Float32, Requests
+from upnext.types import Requests
 
 KEPT = 16  # batches under way at once, about
 
 
-class Remembered:
+Result = TypeVar("Result")
+
+
+class Remembered(Generic[Result]):
     """The results of the last few Requests objects, which are frozen: the same object has the same result."""
 
-    def __init__(self, compute: Callable[[Requests], Float32]) -> None:
+    def __init__(self, compute: Callable[[Requests], Result]) -> None:
         self._compute = compute
-        self._kept: OrderedDict[int, tuple[Requests, Float32]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Requests, Result]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __call__(self, requests: Requests) -> Float32:
+    def __call__(self, requests: Requests) -> Result:
         with self._lock:
             found = self._kept.get(id(requests))
         if found is not None and found[0] is requests:

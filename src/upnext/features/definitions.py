@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from upnext.config import FeaturesConfig
 from upnext.features.roles import BASE_COLUMNS, EXPOSED, IMPRESSION, EventRoles
 from upnext.features.state import Known, item_groups
-from upnext.types import Bool, Catalogue, Float32, Float64, History, Int32, Int64
+from upnext.types import Bool, Catalogue, Float32, History, Int32, Int64
 
 MS_AN_HOUR = 3_600_000.0
 PRIOR_IMPRESSIONS = 20.0
@@ -184,59 +184,53 @@ def pair_history(inputs: Inputs, group_of: GroupOf) -> Float32:
     that a batch gives the same bits as its requests alone.
     """
     acted, shown = inputs.acted, inputs.shown
+    was_acted = _keys(acted, group_of(inputs, acted.item.ravel()))
+    was_shown = _keys(shown, group_of(inputs, shown.item.ravel()))
+    keys, place = np.unique(np.concatenate([was_acted[1], was_shown[1]]), return_inverse=True)
+    columns = _summed_up(
+        inputs, keys, (was_acted[0], place[: len(was_acted[0])]), (was_shown[0], place[len(was_acted[0]) :])
+    )
     mine = group_of(inputs, inputs.item)
-    of_shown = _Past(shown, group_of(inputs, shown.item.ravel()))
-    of_acted = _Past(acted, group_of(inputs, acted.item.ravel()))
-    preference = inputs.roles.preference(acted.event, acted.value)
-    at_shown, was_shown = of_shown.find(inputs.row, mine)
-    at_acted, was_acted = of_acted.find(inputs.row, mine)
-    n_shown, n_acted = of_shown.count()[at_shown], of_acted.count()[at_acted]
-    weight = of_acted.total(preference)[at_acted]
-    seconds = of_acted.total(_spent(acted))[at_acted]
-    now = inputs.of_rows(inputs.now)
+    wanted = inputs.row << 32 | mine
+    found = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    known = (keys[found] == wanted) & (mine >= 0) if len(keys) else np.zeros(len(mine), np.bool_)
+    return columns[np.where(known, found, len(keys))]
+
+
+Placed = tuple[Int64, Int64]
+"""Flat places of history events, and the sum that each belongs to."""
+
+
+def _keys(history: History, group: Int32) -> tuple[Int64, Int64]:
+    """The flat places of events with a group, and each one's key: request << 32 | group."""
+    rows = np.flatnonzero((history.item.ravel() >= 0) & (group >= 0))
+    return rows, (rows // history.item.shape[1]) << 32 | group[rows]
+
+
+def _summed_up(inputs: Inputs, keys: Int64, acted: Placed, shown: Placed) -> Float32:
+    """The columns of every key, ``[keys + 1, 7]``; the last row stands for "nothing"."""
+    size = len(keys) + 1
+    preference = inputs.roles.preference(inputs.acted.event, inputs.acted.value).ravel()[acted[0]]
+    seconds = np.maximum(np.nan_to_num(inputs.acted.value.ravel()[acted[0]]), 0)
+    n_shown, n_acted = np.bincount(shown[1], minlength=size), np.bincount(acted[1], minlength=size)
+    weight = np.bincount(acted[1], preference, size)
+    now = np.append(inputs.now[keys >> 32], 0)
     columns = [
         np.log1p(n_shown),
         np.log1p(n_acted),
         np.sign(weight) * np.log1p(np.abs(weight)),
         weight / (n_shown + 2.0),
-        np.log1p(seconds / np.maximum(n_acted, 1)),
-        _log_hours(now - of_shown.latest()[at_shown], was_shown),
-        _log_hours(now - of_acted.latest()[at_acted], was_acted),
+        np.log1p(np.bincount(acted[1], seconds, size) / np.maximum(n_acted, 1)),
+        _log_hours(now - _latest(inputs.shown, shown, size), n_shown > 0),
+        _log_hours(now - _latest(inputs.acted, acted, size), n_acted > 0),
     ]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-class _Past:
-    """Histories summed up by (request, group); the last place of every sum stands for "nothing"."""
-
-    def __init__(self, history: History, group: Int32) -> None:
-        request = np.repeat(np.arange(len(history)), history.item.shape[1])
-        self._rows = np.flatnonzero((history.item.ravel() >= 0) & (group >= 0))
-        self._history = history
-        key = request[self._rows] << 32 | group[self._rows]
-        self._keys, self._place = np.unique(key, return_inverse=True)
-
-    def find(self, request: Int64, group: Int32) -> tuple[Int64, Bool]:
-        """For each row the place of its sums, and whether there are any."""
-        nothing = len(self._keys)
-        if not nothing:
-            return np.zeros(len(group), np.int64), np.zeros(len(group), np.bool_)
-        key = request << 32 | group
-        place = np.minimum(np.searchsorted(self._keys, key), nothing - 1)
-        known = (self._keys[place] == key) & (group >= 0)
-        return np.where(known, place, nothing), known
-
-    def count(self) -> Int64:
-        return np.bincount(self._place, minlength=len(self._keys) + 1)
-
-    def total(self, values: Float32) -> Float64:
-        summed = np.bincount(self._place, values.ravel()[self._rows], len(self._keys) + 1)
-        return np.asarray(summed, np.float64)
-
-    def latest(self) -> Int64:
-        latest = np.zeros(len(self._keys) + 1, np.int64)
-        np.maximum.at(latest, self._place, self._history.at.ravel()[self._rows])
-        return latest
+def _latest(history: History, placed: Placed, size: int) -> Int64:
+    latest = np.zeros(size, np.int64)
+    np.maximum.at(latest, placed[1], history.at.ravel()[placed[0]])
+    return latest
 
 
 ITEM_FACTS = ("item_age_hours", "item_age_known", "item_log_duration", "item_duration_known")

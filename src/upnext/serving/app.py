@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -26,6 +27,8 @@ _ABOUT = (
     "What should this person see next? Errors are JSON: {error: {code, message, field, remedy}}. Ids are any strings "
     "of yours. Times are Unix milliseconds or seconds, or ISO 8601."
 )
+
+SWITCH_SECONDS = 0.0005
 
 
 def create_app(home: Home) -> FastAPI:
@@ -83,9 +86,13 @@ def run_server(
             "(UPNEXT__SERVING__API_KEY=...), or listen on 127.0.0.1."
         )
     listener = listen(host, port)
+    # A stage that comes back from native code waits this long for the interpreter; the default 5 ms is an answer.
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        config = uvicorn.Config(create_app(home), access_log=False, log_level="warning", timeout_graceful_shutdown=10)
         with threadpool_limits(1, "blas"):  # on matrices this small, threads would only wait for each other
+            config = uvicorn.Config(
+                create_app(home), access_log=False, log_level="warning", timeout_graceful_shutdown=10
+            )
             _Uvicorn(config, _url(host, listener), on_ready).run(sockets=[listener])
     finally:
         listener.close()

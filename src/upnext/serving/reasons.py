@@ -15,7 +15,7 @@ from upnext.types import NO_USER, Bool, Candidates, History, Int32, Ragged
 
 SCORE = "score_"
 RANKED = "rated highly by the ranking model"
-_VISITS = 20  # the latest, among which a "because" is looked for
+_VISITS = 12  # the latest, among which a "because" is looked for
 
 
 def sources_of(chosen: Candidates) -> list[list[str]]:

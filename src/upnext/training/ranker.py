@@ -308,6 +308,8 @@ class _Fit:
         With the positions: without them, a network that takes what stood on top for good would look better.
         """
         requests = np.arange(self.data.validation_from, self.data.batch)
+        if not len(requests):
+            return {"score": 0.0}
         columns, rows = self._predict(requests, positioned=True)
         user = ragged_rows(self.data.offsets)[rows]
         owner = self.data.user[user] if (self.data.user > 0).any() else user

@@ -84,7 +84,7 @@ def ranker_data(
         labels=examples.labels,
         history=Tokens(*(np.concatenate([getattr(part, name) for part in parts]) for name in Tokens.__slots__)),
         **{name: np.concatenate([part[name] for part in inputs]) for name in ("user", "attribute", "surface")},
-        validation_from=int(batch * (1 - config.training.validation_share)),
+        validation_from=max(1, int(batch * (1 - config.training.validation_share))),
     )
 
 

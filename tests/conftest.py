@@ -1,0 +1,6 @@
+"""Test processes share the cores: each keeps its numerical libraries to one thread, or they wait for each other."""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
