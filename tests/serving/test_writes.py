@@ -150,14 +150,14 @@ def test_replaying_the_log_reproduces_what_was_served(home: Home) -> None:
         impressions = events.take(events.as_of >= 0)
         assert len(served) == 12
         for requests, slate in served:
-            rows = slate.chosen.item
+            rows = slate.considered.item
             mine = (impressions.user == requests.user[0]) & (impressions.happened_at == requests.now[0])
             cut = cuts(log_order(events), impressions.happened_at[mine], impressions.as_of[mine])
             assert len(set(cut.tolist())) == 1
             one = Moments(requests.user, requests.now, cut[:1], rows, np.array([0, len(rows)]))
-            names = slate.chosen.feature_names
+            names = slate.considered.feature_names
             state = [number for number, name in enumerate(names) if not name.startswith("pair_")]
-            np.testing.assert_array_equal(slate.chosen.features[:, state], replay.features(one))
+            np.testing.assert_array_equal(slate.considered.features[:, state], replay.features(one))
 
 
 def test_a_new_item_is_found_by_its_content_at_once(engine: Engine) -> None:
