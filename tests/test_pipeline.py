@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upnext.pipeline import FEWEST_CANDIDATES, Funnel, _Pace, by_utility, first_k, fused_rank
+from upnext.pipeline import FEWEST_CANDIDATES, Funnel, _Pace, first_k, fused_rank
+from upnext.reranking.order import by_utility
 from upnext.types import Bool, Candidates, Column, Float32, History, Order, Ragged, Requests, Slate
 
 NOW = 1_700_000_000_000

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from upnext.candidates.merge import merge
+from upnext.reranking.order import by_utility
 from upnext.stages import Filter, Hydrator, Observer, Ranker, Reranker, Source, Value
 from upnext.types import Bool, Candidates, Float32, Int64, Order, Requests, Slate, StageTrace, ragged_rows
 
@@ -206,12 +207,6 @@ class Funnel:
                 )
                 done(len(chosen))
         return first_k(chosen, requests.k)
-
-
-def by_utility(candidates: Candidates) -> Order:
-    """Every request's rows, highest utility first; ties keep their order."""
-    rows = np.lexsort((-np.asarray(candidates["utility"], np.float64), candidates.request))
-    return Order(rows, candidates.offsets, np.ones(len(rows), np.float32))
 
 
 def first_k(candidates: Candidates, k: int) -> Candidates:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from upnext.pipeline import by_utility
+from upnext.reranking.order import by_utility
 from upnext.types import Candidates, Slate
 
 SCORE = "score_"

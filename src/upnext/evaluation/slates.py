@@ -12,7 +12,8 @@ from upnext.config import Config
 from upnext.evaluation import metrics
 from upnext.evaluation.results import BASELINE, FUNNEL, UNION
 from upnext.live import Live
-from upnext.pipeline import by_utility, first_k
+from upnext.pipeline import first_k
+from upnext.reranking.order import by_utility
 from upnext.training.progress import Progress
 from upnext.types import Candidates, Events, Float32, Int32, Int64, Ragged, Slate
 

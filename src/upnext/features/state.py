@@ -156,10 +156,6 @@ class FeatureState:
                 else np.zeros(len(items), np.float32)
             )
 
-    def impressions_of_all(self, size: int) -> Float32:
-        """The same for item codes 0 .. size-1."""
-        return self.impressions(np.arange(size, dtype=np.int32))
-
     def _apply_now(self, events: Events) -> None:
         shown = self.roles.is_shown[events.type]
         preference = self.roles.preference(events.type, np.full(len(events), np.nan, np.float32))
