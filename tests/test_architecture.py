@@ -117,7 +117,6 @@ def test_only_build_makes_a_funnel_out_of_stages() -> None:
     }
     assert users <= {
         "serving -> candidates.because_you_watched",  # which item of the history a proposal rests on
-        "serving -> candidates.history",
         "xray -> reranking.order",  # an item's place before reranking
     }
 

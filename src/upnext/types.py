@@ -30,7 +30,9 @@ NO_COLUMNS: Mapping[str, Column] = MappingProxyType({})
 
 def ragged_rows(offsets: Int64) -> Int64:
     """The request index of every row of a ragged batch: ``[B+1] -> [N]``."""
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    if len(offsets) == 2:  # a single request, which is what a server is asked
+        return np.zeros(offsets[1] - offsets[0], np.int64)
+    return np.repeat(np.arange(len(offsets) - 1), offsets[1:] - offsets[:-1])
 
 
 @dataclass(frozen=True, slots=True)

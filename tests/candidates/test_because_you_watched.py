@@ -70,6 +70,23 @@ def test_score_is_the_decayed_sum(histories: list[list[int]]) -> None:
     np.testing.assert_allclose(found.reshape(len(histories), ITEMS), np.log1p(100 * expected), rtol=1e-4, atol=1e-5)
 
 
+@given(st.lists(st.integers(0, ITEMS - 1), max_size=12), st.lists(st.integers(0, ITEMS - 1), unique=True, max_size=6))
+def test_names_the_visit_that_speaks_most(history: list[int], items: list[int]) -> None:
+    found = BecauseYouWatched(neighbours(), DECAY, WEIGHT, LEAST).because(
+        requests_of([history]), np.asarray(items, np.int32)
+    )
+    visits = [item for n, item in enumerate(history) if history[n + 1 : n + 2] != [item]]
+    dense = similarities()
+    for item, because in zip(items, found.tolist(), strict=True):
+        spoken = [DECAY ** (len(visits) - 1 - n) * dense[visit][item] for n, visit in enumerate(visits)]
+        if because < 0:
+            assert not any(spoken)
+        else:
+            best = max(value for value, visit in zip(spoken, visits, strict=True) if visit == because)
+            assert best == pytest.approx(max(spoken), rel=1e-5)
+            assert best > 0
+
+
 def test_disliked_items_are_no_reason() -> None:
     source, requests = BecauseYouWatched(neighbours(), DECAY, WEIGHT, LEAST), requests_of([[4, 5]])
     requests.acted.event[0, -1] = 1

@@ -16,13 +16,13 @@ from upnext.features.definitions import (
     CONTEXT,
     ITEM_FACTS,
     NEVER_HOURS,
-    PRIOR_IMPRESSIONS,
     USER_ACTIVITY,
     Inputs,
     compute,
     feature_names,
     groups,
 )
+from upnext.features.rates import PRIOR_IMPRESSIONS
 from upnext.features.state import STALE_MS, FeatureState
 from upnext.types import Catalogue, Events, Float32
 

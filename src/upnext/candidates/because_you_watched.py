@@ -15,7 +15,7 @@ from upnext.candidates.history import not_to_propose, visits
 from upnext.candidates.remembered import Remembered
 from upnext.candidates.topk import best, none, stack
 from upnext.errors import ArtifactError
-from upnext.types import Bool, Candidates, Float32, Float64, Int32, Int64, Requests
+from upnext.types import NO_ITEM, Bool, Candidates, Float32, Float64, Int32, Int64, Requests
 
 LEAST_DECAY = 0.01  # older visits than that cannot change the order any more
 PAIRS = 1 << 21  # (visit, neighbour) pairs summed at once
@@ -33,6 +33,19 @@ class CoVisitation:
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
+
+    def similarity(self, seen: Int32, items: Int32) -> Float32:
+        """How much each visit speaks for each distinct item: ``[V], [N] -> [V, N]``, N > 0; 0 for strangers."""
+        found = np.zeros((len(seen), len(items)), np.float32)
+        visit = np.flatnonzero((seen >= 0) & (seen < len(self)))
+        start = self.indptr[seen[visit]]
+        size = self.indptr[seen[visit].astype(np.int64) + 1] - start
+        row = np.repeat(start - (np.cumsum(size) - size), size) + np.arange(size.sum())
+        order = np.argsort(items)
+        place = order[np.minimum(np.searchsorted(items, self.indices[row], sorter=order), len(items) - 1)]
+        hit = items[place] == self.indices[row]
+        found[np.repeat(visit, size)[hit], place[hit]] = self.data[row[hit]]
+        return found
 
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -90,6 +103,16 @@ class BecauseYouWatched:
             if len(key):
                 scores[rows] = np.where(key[place] == wanted, score[place], 0)
         return scores
+
+    def because(self, requests: Requests, items: Int32) -> Int32:
+        """The visit of a single request that speaks most for each of the distinct ``items [N]``; -1 where none does."""
+        seen = visits(requests, self._weight, self._least)
+        decay = np.power(self._decay, seen.steps_back, dtype=np.float64)
+        seen, decay = seen.keep(decay >= LEAST_DECAY), decay[decay >= LEAST_DECAY]
+        if not len(seen.item) or not len(items):
+            return np.full(len(items), NO_ITEM, np.int32)
+        share = self._neighbours.similarity(seen.item, items) * decay[:, None]
+        return np.where(share.any(axis=0), seen.item[share.argmax(axis=0)], np.int32(NO_ITEM))
 
     def _sums(self, requests: Requests) -> Iterator[tuple[int, int, Int64, Float32]]:
         """(first, last, key, score) for slices of the batch: ``key`` = (request - first) * I + item, rising."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from upnext.candidates.history import preference
+from upnext.candidates.remembered import Remembered
 from upnext.candidates.topk import best, none
 from upnext.config import FavouriteTopicsConfig
 from upnext.types import Candidates, Catalogue, Float32, Float64, Int32, Int64, Requests
@@ -59,12 +60,13 @@ class FavouriteTopics:
         self._config, self._catalogue, self._quality = config, catalogue, quality
         self._weight, self._least = weight, least
         self._cached: tuple[tuple[int, int], _Topics] | None = None
+        self._leanings = Remembered(self._lean)
 
     def __call__(self, requests: Requests, k: int) -> Candidates:
         if k == 0 or not len(requests):
             return none(len(requests))
-        topics = self._topics(int(requests.now.max()))
-        lean = self._strongest(self._affinity(requests, topics), len(requests))
+        topics, affinity = self._leanings(requests)
+        lean = self._strongest(affinity, len(requests))
         request, topic = lean.key >> 32, lean.key & 0xFFFFFFFF
         size = topics.offsets[topic + 1] - topics.offsets[topic]
         place = np.repeat(topics.offsets[topic] - (np.cumsum(size) - size), size) + np.arange(size.sum())
@@ -77,8 +79,8 @@ class FavouriteTopics:
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
         if not len(requests):
             return np.zeros(len(candidates), np.float32)
-        topics = self._topics(int(requests.now.max()))
-        return self._leaning(topics, self._affinity(requests, topics), candidates.request, candidates.item)
+        topics, affinity = self._leanings(requests)
+        return self._leaning(topics, affinity, candidates.request, candidates.item)
 
     def _leaning(self, topics: _Topics, lean: _Affinity, request: Int64, item: Int32) -> Float32:
         known = (item >= 0) & (item < len(topics.quality))
@@ -90,6 +92,10 @@ class FavouriteTopics:
         place = np.minimum(np.searchsorted(lean.key, key), len(lean.key) - 1)
         value = np.where((lean.key[place] == key) & (group >= 0), lean.value[place], 0.0) @ topics.weight
         return np.where(known, value, 0).astype(np.float32)
+
+    def _lean(self, requests: Requests) -> tuple[_Topics, _Affinity]:
+        topics = self._topics(int(requests.now.max()))
+        return topics, self._affinity(requests, topics)
 
     def _affinity(self, requests: Requests, topics: _Topics) -> _Affinity:
         """Shares of the decayed positive history, times the topic's rarity; they sum to about 1 a request."""

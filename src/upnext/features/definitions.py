@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upnext.config import FeaturesConfig
-from upnext.features.roles import BASE_COLUMNS, EXPOSED, IMPRESSION, EventRoles
+from upnext.features.rates import rate_names
+from upnext.features.roles import EventRoles
 from upnext.features.state import Known, item_groups
 from upnext.types import Bool, Catalogue, Float32, History, Int32, Int64
 
 MS_AN_HOUR = 3_600_000.0
-PRIOR_IMPRESSIONS = 20.0
 NEVER_HOURS = 24.0 * 365
 LONGEST = 1e6  # seconds: no value, however wrong, makes a sum overflow
 
@@ -60,22 +60,19 @@ def groups(config: FeaturesConfig, roles: EventRoles) -> tuple[Group, ...]:
     tasks = list(roles.tasks)
 
     def counted(scope: str) -> tuple[str, ...]:
-        columns = [
-            *(f"log_{name}" for name in BASE_COLUMNS),
-            *(f"{t}_rate" for t in tasks),
-            *(f"{t}_exposed_rate" for t in tasks),
-        ]
-        return tuple(f"{scope}_{column}_{life}" for life in lives for column in columns)
+        return tuple(f"{scope}_{column}_{life}" for life in lives for column in rate_names(tasks))
 
     return (
-        Group(counted("item"), "item", lambda inputs: item_rates(inputs.known.item, inputs)),
-        Group(counted("author"), "item", lambda inputs: item_rates(inputs.known.author, inputs)),
-        Group(counted("category"), "item", lambda inputs: item_rates(inputs.known.category, inputs)),
-        Group(counted("user"), "user", user_rates),
+        Group(counted("item"), "item", lambda inputs: inputs.known.item),
+        Group(counted("author"), "item", lambda inputs: inputs.known.author),
+        Group(counted("category"), "item", lambda inputs: inputs.known.category),
+        Group(counted("user"), "user", lambda inputs: inputs.of_rows(inputs.known.user)),
         Group(USER_ACTIVITY, "user", user_activity),
-        Group(_pair_names("item"), "user_item", lambda inputs: pair_history(inputs, _itself)),
-        Group(_pair_names("author"), "user_item", lambda inputs: pair_history(inputs, _author)),
-        Group(_pair_names("category"), "user_item", lambda inputs: pair_history(inputs, _category)),
+        Group(
+            tuple(f"same_{scope}_{column}" for scope in PAIR_SCOPES for column in PAIR_COLUMNS),
+            "user_item",
+            pair_history,
+        ),
         Group(ITEM_FACTS, "item", item_facts),
         Group(("duration_against_liked",), "user_item", duration_against_liked),
         Group(CONTEXT, "context", context),
@@ -97,33 +94,9 @@ def compute(inputs: Inputs, definitions: Sequence[Group]) -> Float32:
         end = start + len(group.names)
         out[:, start:end] = group.function(inputs)
         start = end
-    return np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def item_rates(counts: Float32, inputs: Inputs) -> Float32:
-    """The rates of N rows, smoothed towards the overall rates of their requests."""
-    return rates(counts, inputs.of_rows(inputs.known.overall))
-
-
-def user_rates(inputs: Inputs) -> Float32:
-    """The rates of B users, one row a candidate."""
-    return inputs.of_rows(rates(inputs.known.user, inputs.known.overall))
-
-
-def rates(counts: Float32, overall: Float32) -> Float32:
-    """Log counts, and rates a task smoothed towards the overall rate: ``[n, H, C] -> [n, H * columns]``.
-
-    Seconds tasks give mean seconds (log1p). Exposed rates divide by impressions plus "seen" events.
-    """
-    base = len(BASE_COLUMNS)
-    hits, all_hits = counts[:, :, base:], overall[:, :, base:]
-    parts = [counts[:, :, :base]]
-    for column in (IMPRESSION, EXPOSED):
-        prior = (all_hits + 0.1) * (PRIOR_IMPRESSIONS / (overall[:, :, column, None] + 10.0))
-        parts.append((hits + prior) / (counts[:, :, column, None] + PRIOR_IMPRESSIONS))
-    columns = np.concatenate(parts, axis=2, dtype=np.float32)
-    # log(1 + x), not log1p: the former is vectorised in float32, and counts need no precision near 0.
-    return np.log(np.maximum(columns, 0, out=columns) + np.float32(1)).reshape(len(counts), -1)
+    if not np.isfinite(out).all():  # seldom
+        np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return out
 
 
 USER_ACTIVITY = (
@@ -157,54 +130,49 @@ def _spent(history: History) -> Float32:
     return np.clip(np.nan_to_num(history.value), 0, np.float32(LONGEST))
 
 
-def _pair_names(scope: str) -> tuple[str, ...]:
-    columns = ("shown", "acted", "preference", "taken", "watch", "hours_since_shown", "hours_since_acted")
-    return tuple(f"same_{scope}_{column}" for column in columns)
+PAIR_COLUMNS = ("shown", "acted", "preference", "taken", "watch", "hours_since_shown", "hours_since_acted")
+PAIR_SCOPES = ("item", "author", "category")
 
 
-GroupOf = Callable[[Inputs, Int32], Int32]
+def pair_history(inputs: Inputs) -> Float32:
+    """This user's past with this item, its author and its category: shown, taken, watched, and how long ago.
 
-
-def _itself(inputs: Inputs, items: Int32) -> Int32:
-    return items
-
-
-def _author(inputs: Inputs, items: Int32) -> Int32:
-    return item_groups(inputs.catalogue, items)[0]
-
-
-def _category(inputs: Inputs, items: Int32) -> Int32:
-    return item_groups(inputs.catalogue, items)[1]
-
-
-def pair_history(inputs: Inputs, group_of: GroupOf) -> Float32:
-    """This user's past with this item (its author, its category): shown, taken, watched, and how long ago.
-
-    Each history is summed up by group once, then looked up for every candidate; sums run in the history's order, so
-    that a batch gives the same bits as its requests alone.
+    The histories are summed up by group once, then looked up for every candidate; sums run in the history's order,
+    so that a batch gives the same bits as its requests alone.
     """
-    acted, shown = inputs.acted, inputs.shown
-    was_acted = _keys(acted, group_of(inputs, acted.item.ravel()))
-    was_shown = _keys(shown, group_of(inputs, shown.item.ravel()))
-    keys, place = np.unique(np.concatenate([was_acted[1], was_shown[1]]), return_inverse=True)
-    columns = _summed_up(
-        inputs, keys, (was_acted[0], place[: len(was_acted[0])]), (was_shown[0], place[len(was_acted[0]) :])
-    )
-    mine = group_of(inputs, inputs.item)
-    wanted = inputs.row << 32 | mine
-    found = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    known = (keys[found] == wanted) & (mine >= 0) if len(keys) else np.zeros(len(mine), np.bool_)
-    return columns[np.where(known, found, len(keys))]
+    acted, acted_row = _keys(inputs, inputs.acted)
+    shown, shown_row = _keys(inputs, inputs.shown)
+    keys, place = np.unique(np.concatenate([acted, shown]), return_inverse=True)
+    columns = _summed_up(inputs, keys, (acted_row, place[: len(acted)]), (shown_row, place[len(acted) :]))
+    wanted = _scoped(inputs.row, _groups_of(inputs, inputs.item))
+    if not len(keys):
+        return np.broadcast_to(np.tile(columns, (1, len(wanted))), (len(inputs.item), columns.size * len(wanted)))
+    found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    found[keys[found] != wanted] = len(keys)
+    return columns[found.T].reshape(len(inputs.item), -1)
 
 
 Placed = tuple[Int64, Int64]
 """Flat places of history events, and the sum that each belongs to."""
 
 
-def _keys(history: History, group: Int32) -> tuple[Int64, Int64]:
-    """The flat places of events with a group, and each one's key: request << 32 | group."""
-    rows = np.flatnonzero((history.item.ravel() >= 0) & (group >= 0))
-    return rows, (rows // history.item.shape[1]) << 32 | group[rows]
+def _groups_of(inputs: Inputs, items: Int32) -> Int32:
+    """The group of each item in every scope, -1 for none, ``[scopes, n]``."""
+    return np.stack([items, *item_groups(inputs.catalogue, items)])
+
+
+def _scoped(request: Int64, group: Int32) -> Int64:
+    """One key a (request, scope, group), ``[scopes, n]``; -1 where there is no group."""
+    scope = np.arange(len(group))[:, None]
+    return np.where(group >= 0, ((request * len(group) + scope) << 32) + group, -1)
+
+
+def _keys(inputs: Inputs, history: History) -> tuple[Int64, Int64]:
+    """Each event's key in every scope where it has a group, and the event's flat place."""
+    rows = np.flatnonzero(history.item.ravel() >= 0)
+    keys = _scoped(rows // history.item.shape[1], _groups_of(inputs, history.item.ravel()[rows]))
+    scope, column = np.nonzero(keys >= 0)
+    return keys[scope, column], rows[column]
 
 
 def _summed_up(inputs: Inputs, keys: Int64, acted: Placed, shown: Placed) -> Float32:
@@ -214,7 +182,7 @@ def _summed_up(inputs: Inputs, keys: Int64, acted: Placed, shown: Placed) -> Flo
     seconds = np.maximum(np.nan_to_num(inputs.acted.value.ravel()[acted[0]]), 0)
     n_shown, n_acted = np.bincount(shown[1], minlength=size), np.bincount(acted[1], minlength=size)
     weight = np.bincount(acted[1], preference, size)
-    now = np.append(inputs.now[keys >> 32], 0)
+    now = np.append(inputs.now[(keys >> 32) // len(PAIR_SCOPES)], 0)
     columns = [
         np.log1p(n_shown),
         np.log1p(n_acted),

@@ -59,5 +59,7 @@ class SourceScores:
         return np.zeros(len(self.names), np.float32)
 
     def __call__(self, requests: Requests, candidates: Candidates) -> Float32:
-        columns = [scorer.score(requests, candidates) for scorer in self.scorers]
-        return np.stack([*columns, np.ones(len(candidates), np.float32)], axis=1).astype(np.float32)
+        scores = np.ones((len(candidates), len(self.scorers) + 1), np.float32)
+        for column, scorer in enumerate(self.scorers):
+            scores[:, column] = scorer.score(requests, candidates)
+        return scores

@@ -15,6 +15,7 @@ import numpy as np
 from upnext.config import FeaturesConfig
 from upnext.features.definitions import Inputs, compute, groups
 from upnext.features.histories import HistoryIndex
+from upnext.features.rates import rate_names
 from upnext.features.roles import EventRoles
 from upnext.features.state import FeatureState, Known, Tally
 from upnext.types import Catalogue, Events, Float32, History, Int32, Int64, ragged_rows
@@ -91,13 +92,7 @@ class Replay:
                 moments.now[requests],
                 acted,
                 shown,
-                Known(
-                    known.item[rows],
-                    known.author[rows],
-                    known.category[rows],
-                    known.user[requests],
-                    known.overall[requests],
-                ),
+                Known(known.item[rows], known.author[rows], known.category[rows], known.user[requests]),
                 self._catalogue(),
                 self._roles,
             )
@@ -108,8 +103,8 @@ class Replay:
         state = FeatureState(self._config, self._roles, self._catalogue)
         tally = Tally.of(self._events, self._roles, self._catalogue())
         size, batch = len(moments.item), len(moments.user)
-        shape = (len(self._config.half_lives_days), len(self._roles.columns))
-        known = Known(*(np.zeros((n, *shape), np.float32) for n in (size, size, size, batch, batch)))
+        width = len(self._config.half_lives_days) * len(rate_names(tuple(self._roles.tasks)))
+        known = Known(*(np.zeros((n, width), np.float32) for n in (size, size, size, batch)))
         tick = state.tick(moments.now)
         order = np.argsort(tick, kind="stable")
         edges = np.flatnonzero(np.diff(tick[order], prepend=-1, append=np.iinfo(np.int64).max))
@@ -126,7 +121,7 @@ class Replay:
             rows = np.repeat(start - np.concatenate([[0], np.cumsum(number)[:-1]]), number) + np.arange(len(row))
             read = state.read(moments.item[rows], row, moments.user[requests], moments.now[requests])
             known.item[rows], known.author[rows], known.category[rows] = read.item, read.author, read.category
-            known.user[requests], known.overall[requests] = read.user, read.overall
+            known.user[requests] = read.user
             if step is not None:
                 step(len(requests), "")
         return known

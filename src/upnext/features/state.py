@@ -17,6 +17,7 @@ from upnext.config import FeaturesConfig
 from upnext.features.counters import Counters
 from upnext.features.histories import LastK
 from upnext.features.pairs import UserItems
+from upnext.features.rates import rates
 from upnext.features.roles import IMPRESSION, POSITIVE, EventRoles
 from upnext.types import Catalogue, Events, Float32, Float64, History, Int32, Int64
 
@@ -29,13 +30,12 @@ Ticks = TypeVar("Ticks", Int64, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Counters read for N rows and B requests, as of each request's last closed tick."""
+    """What the counters said for N rows and B requests, as of each request's last closed tick: ``rates.rates``."""
 
-    item: Float32  # [N, H, C]
-    author: Float32  # [N, H, C]
-    category: Float32  # [N, H, C]
-    user: Float32  # [B, H, C]
-    overall: Float32  # [B, H, C]
+    item: Float32  # [N, R]
+    author: Float32  # [N, R]
+    category: Float32  # [N, R]
+    user: Float32  # [B, R]
 
 
 class FeatureState:
@@ -97,16 +97,16 @@ class FeatureState:
 
     def read(self, items: Int32, row: Int64, users: Int32, now: Int64) -> Known:
         """Counters for items ``[N]``, ``row[n]`` being the request of row n, users and now ``[B]``."""
-        catalogue = self._catalogue()
-        author, category = item_groups(catalogue, items)
+        author, category = item_groups(self._catalogue(), items)
         with self._lock:
-            at = self._clock(now)
+            ticks, of_request = np.unique(self._clock(now), return_inverse=True)
+            overall = self._overall.read(np.zeros(len(ticks), np.int64), ticks)
+            tick = of_request[row]
             return Known(
-                self._item.read(items, at[row]),
-                self._author.read(author, at[row]),
-                self._category.read(category, at[row]),
-                self._user.read(users, at),
-                self._overall.read(np.zeros(len(users), np.int64), at),
+                _rates(self._item, items, tick, ticks, overall),
+                _shared_rates(self._author, author, tick, ticks, overall),
+                _shared_rates(self._category, category, tick, ticks, overall),
+                _rates(self._user, users, of_request, ticks, overall),
             )
 
     def _clock(self, now: Ticks) -> Ticks:
@@ -216,6 +216,20 @@ class Tally:
         """The part that events start .. stop-1 of the run add."""
         part = slice(*np.searchsorted(self.event, [start, stop]))
         return Tally(*(getattr(self, name)[part] for name in Tally.__slots__))
+
+
+def _rates(counters: Counters, code: Int32, tick: Int64, ticks: Int64, overall: Float32) -> Float32:
+    """Rates of each code at ``ticks[tick]``, ``[N, R]``."""
+    if len(ticks) == 1:
+        return rates(counters.read(code, ticks), overall)
+    return rates(counters.read(code, ticks[tick]), overall[tick])
+
+
+def _shared_rates(counters: Counters, code: Int32, tick: Int64, ticks: Int64, overall: Float32) -> Float32:
+    """The same where many rows have one code: each is worked out once."""
+    key, place = np.unique((tick << 32) + code + 1, return_inverse=True)
+    found = _rates(counters, ((key & 0xFFFFFFFF) - 1).astype(np.int32), key >> 32, ticks, overall)
+    return found[place]
 
 
 def item_groups(catalogue: Catalogue, items: Int32) -> tuple[Int32, Int32]:

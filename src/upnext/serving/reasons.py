@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from upnext.candidates.because_you_watched import BecauseYouWatched
-from upnext.candidates.history import visits
 from upnext.live import Live
 from upnext.serving.funnels import Funnels
 from upnext.serving.question import Asked
-from upnext.types import NO_USER, Bool, Candidates, History, Int32, Ragged
+from upnext.types import NO_ITEM, Bool, Candidates, Int32
 
 SCORE = "score_"
 RANKED = "rated highly by the ranking model"
-_VISITS = 12  # the latest, among which a "because" is looked for
 
 
 def sources_of(chosen: Candidates) -> list[list[str]]:
@@ -30,7 +26,7 @@ def sources_of(chosen: Candidates) -> list[list[str]]:
 
 def reasons(asked: Asked, chosen: Candidates, live: Live, funnels: Funnels) -> list[list[str]]:
     """A few sentences a row, the most telling first."""
-    because = _because(asked, chosen, live, funnels)
+    because = _because(asked, chosen, funnels)
     explored = (np.asarray(chosen["propensity"], np.float32) < 1).tolist()
     titles = live.catalogue().title
     history = bool((asked.requests.acted.item >= 0).any())
@@ -70,40 +66,15 @@ def _closeness(anchored: bool, history: bool) -> str:
     return "close to what you watch" if history else "fits your profile"
 
 
-def _because(asked: Asked, chosen: Candidates, live: Live, funnels: Funnels) -> Int32:
+def _because(asked: Asked, chosen: Candidates, funnels: Funnels) -> Int32:
     """The item of the history (or anchor) that speaks most for each row, -1 where none does, ``[N]``."""
-    nothing = np.full(len(chosen), -1, np.int32)
+    found = np.full(len(chosen), NO_ITEM, np.int32)
     source = _source(funnels)
     if source is None or f"{SCORE}{source.name}" not in chosen.columns:
-        return nothing
+        return found
     rows = np.flatnonzero(np.isfinite(chosen[f"{SCORE}{source.name}"]))
-    seen = visits(asked.requests, live.roles.weight, live.roles.least).item[-_VISITS:]
-    if not len(rows) or not len(seen):
-        return nothing
-    score = _scores(source, asked, seen, chosen.item[rows])
-    decay = live.config.candidates.because_you_watched.history_decay ** np.arange(len(seen) - 1, -1, -1.0)
-    share = np.expm1(score) * decay[:, None]  # a score is log1p of what is summed over the history
-    nothing[rows] = np.where(share.max(axis=0) > 0, seen[share.argmax(axis=0)], -1)
-    return nothing
-
-
-def _scores(
-    source: BecauseYouWatched, asked: Asked, seen: Int32, items: Int32
-) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """How much each visit alone speaks for each item, ``[V, N]``: one batch with a request a visit."""
-    batch = len(seen)
-    alone = replace(
-        asked.requests,
-        user=np.full(batch, NO_USER, np.int32),
-        now=np.repeat(asked.requests.now, batch),
-        surface=np.repeat(asked.requests.surface, batch),
-        acted=History.empty(batch, 1),
-        shown=History.empty(batch, 1),
-        exclude=Ragged.empty(batch),
-        anchors=Ragged(seen, np.arange(batch + 1)),
-    )
-    table = Candidates(np.tile(items, batch), np.arange(batch + 1) * len(items))
-    return source.score(alone, table).reshape(batch, len(items))
+    found[rows] = source.because(asked.requests, chosen.item[rows])
+    return found
 
 
 def _source(funnels: Funnels) -> BecauseYouWatched | None:

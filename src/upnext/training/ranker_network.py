@@ -7,6 +7,7 @@ al. (DIN), KDD 2018, with dot products for speed. The part of the first layer th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
 
 import numpy as np
@@ -129,16 +130,22 @@ class RankerNetwork(nn.Module):
         attended = self._attend(self.query(item), tokens, known, row)
         candidate = self.candidate(item)
         normal = ((features - self.mean) * self.scale).clamp(-CLIP, CLIP)
-        of_row = self.of_row(self.dropout(torch.cat([normal, candidate, attended, candidate * attended], dim=1)))
-        of_user = self.of_user(self._user(tokens, known, user, attribute, surface))
-        first = of_row + (of_user if row is None else of_user.index_select(0, row))
-        mixed, gates = first[:, : self.experts * self.hidden], first[:, self.experts * self.hidden :]
-        deep = torch.relu(mixed).reshape(-1, self.experts, self.hidden).transpose(0, 1)  # [E, N, hidden]
-        for weight in self.deeper:
-            deep = torch.relu(torch.bmm(deep, weight))
-        gate = torch.softmax(gates.reshape(-1, self.tasks, self.experts), dim=2)
-        per_task = torch.einsum("nte,enh->tnh", gate, deep)
-        return [tower(per_task[t]) for t, tower in enumerate(self.towers)]
+        inputs = self.dropout(torch.cat([normal, candidate, attended, candidate * attended], dim=1))
+        shift = self.of_row.bias + self.of_user(self._user(tokens, known, user, attribute, surface))
+        experts = self._experts(inputs, shift if row is None else shift.index_select(0, row))
+        return [tower(mixed) for tower, mixed in zip(self.towers, experts, strict=True)]
+
+    def _experts(self, inputs: Tensor, shift: Tensor) -> list[Tensor]:
+        """Each task's mixture of the experts, ``[N, size]``; one product an expert, so that nothing is transposed."""
+        sizes = [self.hidden] * self.experts + [self.tasks * self.experts]
+        weights, shifts = torch.split(self.of_row.weight, sizes), torch.split(shift, sizes, dim=1)
+        *experts, gates = (torch.addmm(b, inputs, w.t()) for w, b in zip(weights, shifts, strict=True))
+        experts = [torch.relu(expert) for expert in experts]
+        for layer in self.deeper:
+            experts = [torch.relu(expert @ weight) for expert, weight in zip(experts, layer.unbind(0), strict=True)]
+        shares = torch.softmax(gates.reshape(-1, self.tasks, self.experts), dim=2).flatten(1)
+        share = iter(torch.split(shares, 1, dim=1))  # by task, then by expert
+        return [_sum([next(share) * expert for expert in experts]) for _ in range(self.tasks)]
 
     def position_logits(self, position: Tensor) -> Tensor:
         """What being shown at each place adds to the tasks' logits: ``[N] -> [N, tasks]``."""
@@ -193,3 +200,7 @@ class RankerNetwork(nn.Module):
         number = (attribute > 0).sum(1, keepdim=True).clamp(min=1)
         traits = self.attribute(attribute).sum(1) / number**0.5
         return torch.cat([average, self.user(user), traits, self.surface(surface)], dim=1)
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return reduce(torch.add, parts)
