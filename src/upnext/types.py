@@ -173,8 +173,8 @@ class Candidates:
 
     def keep(self, mask: Bool) -> Candidates:
         """The rows where ``mask`` is true, in their order."""
-        kept = np.concatenate([[0], np.cumsum(mask)])
-        return self._rows(np.flatnonzero(mask), kept[self.offsets].astype(np.int64))
+        rows = np.flatnonzero(mask)
+        return self._rows(rows, np.searchsorted(rows, self.offsets))
 
     def take(self, rows: Int64, offsets: Int64) -> Candidates:
         """The given rows in the given order; ``offsets`` says which belong to which request."""

@@ -136,7 +136,8 @@ class FavouriteTopics:
         quality = self._quality(now, len(catalogue))
         categories = int(catalogue.category.max(initial=-1)) + 1
         author = np.where(catalogue.author >= 0, catalogue.author + categories, -1)
-        group = np.concatenate([catalogue.category, author[:, None]], axis=1).astype(np.int32)
+        used = max(int((catalogue.category >= 0).any(axis=0).sum()), 1)  # an item's categories come first, then -1
+        group = np.concatenate([catalogue.category[:, :used], author[:, None]], axis=1).astype(np.int32)
         weight = np.full(group.shape[1], LATER_CATEGORIES, np.float32)
         weight[0], weight[-1] = 1.0, AUTHOR
         shown = catalogue.available & (catalogue.published_at <= now)

@@ -14,13 +14,12 @@ def preference(history: History, weight: Float32, least: Float32) -> Float32:
 
     ``weight`` and ``least`` are by event type code; a type that came after they were made counts 0.
     """
-    counts = (history.item != NO_ITEM) & (history.event >= 0) & (history.event < len(weight))
-    event = np.where(counts, history.event, 0)
     if not len(weight):
         return np.zeros(history.item.shape, np.float32)
-    value = np.nan_to_num(history.value, nan=np.inf)  # an event without a value is taken at its word
-    counts &= value >= least[event]
-    return np.where(counts, np.maximum(weight[event], 0), 0).astype(np.float32)
+    counts = (history.item != NO_ITEM) & (history.event >= 0) & (history.event < len(weight))
+    event = np.where(counts, history.event, 0)
+    counts &= ~(history.value < least[event])  # an event without a value (NaN) is taken at its word
+    return np.where(counts, np.maximum(weight, 0)[event], np.float32(0)).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,8 @@ class Visits:
         return self.offsets[1:][self.request] - 1 - np.arange(len(self.item))
 
     def keep(self, mask: Bool) -> Visits:
-        kept = np.concatenate([[0], np.cumsum(mask)])
-        return Visits(self.item[mask], self.weight[mask], kept[self.offsets].astype(np.int64))
+        rows = np.flatnonzero(mask)
+        return Visits(self.item[rows], self.weight[rows], np.searchsorted(rows, self.offsets))
 
     def summed(self) -> Visits:
         """One row an item of each request, by item code, with the weights of its visits summed."""

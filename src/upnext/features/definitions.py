@@ -127,7 +127,7 @@ def user_activity(inputs: Inputs) -> Float32:
 
 def _spent(history: History) -> Float32:
     """The seconds (or stars) that each event carries, 0 where it carries none, ``[B, K]``."""
-    return np.clip(np.nan_to_num(history.value), 0, np.float32(LONGEST))
+    return np.fmin(np.fmax(history.value, np.float32(0)), np.float32(LONGEST))
 
 
 PAIR_COLUMNS = ("shown", "acted", "preference", "taken", "watch", "hours_since_shown", "hours_since_acted")
@@ -179,7 +179,7 @@ def _summed_up(inputs: Inputs, keys: Int64, acted: Placed, shown: Placed) -> Flo
     """The columns of every key, ``[keys + 1, 7]``; the last row stands for "nothing"."""
     size = len(keys) + 1
     preference = inputs.roles.preference(inputs.acted.event, inputs.acted.value).ravel()[acted[0]]
-    seconds = np.maximum(np.nan_to_num(inputs.acted.value.ravel()[acted[0]]), 0)
+    seconds = _spent(inputs.acted).ravel()[acted[0]]
     n_shown, n_acted = np.bincount(shown[1], minlength=size), np.bincount(acted[1], minlength=size)
     weight = np.bincount(acted[1], preference, size)
     now = np.append(inputs.now[(keys >> 32) // len(PAIR_SCOPES)], 0)

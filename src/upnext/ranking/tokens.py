@@ -45,6 +45,6 @@ def tokens(history: History, now: Int64, bit: Int32, size: int) -> Tokens:
     actions = np.zeros(shape, np.int64)
     np.bitwise_or.at(actions, (row, slot), np.where(bits >= 0, np.int64(1) << np.maximum(bits, 0), 0))
     out.actions[:] = actions
-    np.maximum.at(out.value, (row, slot), np.log1p(np.maximum(np.nan_to_num(history.value[row, column]), 0)))
+    np.maximum.at(out.value, (row, slot), np.log1p(np.fmax(history.value[row, column], 0)))
     out.age[row, slot] = np.log1p(np.maximum(now[row] - history.at[row, column], 0) / MS_AN_HOUR)
     return out

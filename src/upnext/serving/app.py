@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import ipaddress
 import socket
 import sys
@@ -90,9 +91,10 @@ def run_server(
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         with threadpool_limits(1, "blas"):  # on matrices this small, threads would only wait for each other
-            config = uvicorn.Config(
-                create_app(home), access_log=False, log_level="warning", timeout_graceful_shutdown=10
-            )
+            app = create_app(home)
+            gc.collect()
+            gc.freeze()  # the catalogue and the models are never garbage: no answer waits for a look at them
+            config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=10)
             _Uvicorn(config, _url(host, listener), on_ready).run(sockets=[listener])
     finally:
         listener.close()

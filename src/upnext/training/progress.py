@@ -39,6 +39,9 @@ class Bars:
 
     @contextmanager
     def track(self, description: str, total: int) -> Iterator[Step]:
+        if not total:  # nothing to do, nothing to show
+            yield lambda advance, message: None
+            return
         columns = (
             TextColumn("{task.description:<28}"),
             BarColumn(bar_width=24),

@@ -129,7 +129,8 @@ class RankerNetwork(nn.Module):
         tokens = self._tokens(history, actions, value, age) * known.unsqueeze(-1)
         attended = self._attend(self.query(item), tokens, known, row)
         candidate = self.candidate(item)
-        normal = ((features - self.mean) * self.scale).clamp(-CLIP, CLIP)
+        least, most = self.mean - CLIP / self.scale, self.mean + CLIP / self.scale
+        normal = (torch.maximum(torch.minimum(features, most), least) - self.mean) * self.scale
         inputs = self.dropout(torch.cat([normal, candidate, attended, candidate * attended], dim=1))
         shift = self.of_row.bias + self.of_user(self._user(tokens, known, user, attribute, surface))
         experts = self._experts(inputs, shift if row is None else shift.index_select(0, row))
@@ -156,13 +157,11 @@ class RankerNetwork(nn.Module):
         edges, centres = getattr(self, f"edges_{s}"), getattr(self, f"centres_{s}")
         share = torch.softmax(logits, dim=1)
         mean = (share * centres).sum(1, keepdim=True)
-        total = torch.cumsum(share, dim=1)
-        middle = (total < 0.5).long().sum(1, keepdim=True).clamp(max=share.shape[1] - 1)
-        inside = torch.gather(share, 1, middle)
-        before = torch.gather(total, 1, middle) - inside
-        part = ((0.5 - before) / inside.clamp(min=1e-6)).clamp(0, 1)
-        low, high = edges[middle], edges[middle + 1]
-        return mean, low + part * (high - low)
+        # Each bin adds its width as far as half of the distribution reaches into it: no search, no gather.
+        size = centres.shape[0]
+        before = share @ torch.triu(torch.ones(size, size), diagonal=1)
+        reached = ((0.5 - before) / share.clamp(min=1e-9)).clamp(0, 1)
+        return mean, edges[0] + reached @ (edges[1:] - edges[:-1]).unsqueeze(1)
 
     def _tokens(self, history: Tensor, actions: Tensor, value: Tensor, age: Tensor) -> Tensor:
         # floor(actions / 2^t) mod 2: the bits, without integer shifts, which ONNX lacks for signed types.
