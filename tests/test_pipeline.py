@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upnext.pipeline import FEWEST_CANDIDATES, Funnel, _Pace, first_k, fused_rank
+from upnext.pipeline import FEWEST_CANDIDATES, Funnel, _Pace, boosted, first_k, fused_rank
 from upnext.reranking.order import by_utility
 from upnext.types import Bool, Candidates, Column, Float32, History, Order, Ragged, Requests, Slate
 
@@ -137,13 +137,21 @@ def click(requests: Requests, candidates: Candidates) -> Float32:
     return np.asarray(candidates["p_click"], np.float32)
 
 
-def value(requests: Requests, candidates: Candidates) -> Float32:
-    return np.asarray(candidates["value"], np.float32)
+@dataclass
+class Adds:
+    """Boost: the same share for every row."""
+
+    share: float = 0.0
+    name: str = "adds"
+
+    def __call__(self, requests: Requests, candidates: Candidates) -> Float32:
+        return np.full(len(candidates), self.share, np.float32)
 
 
 def funnel(sources: Sequence[Any] = (fixed("one", 3, 1, 4), fixed("two", 5, 1)), **stages: Any) -> Funnel:
     given: dict[str, Any] = {
-        "filters": (), "hydrators": (Codes(),), "rankers": (ByCode(),), "value": click, "boost": value, "rerankers": (),
+        "filters": (), "hydrators": (Codes(),), "rankers": (ByCode(),), "value": click, "boosts": (Adds(),),
+        "rerankers": (),
     }  # fmt: skip
     return Funnel(sources=[(source, 1000) for source in sources], **{**given, **stages})
 
@@ -158,7 +166,7 @@ def test_the_order_of_the_stages_and_what_the_answer_holds() -> None:
     assert slate.degraded == ()
     assert [(entry.stage, entry.name) for entry in slate.trace] == [
         ("candidates", "one"), ("candidates", "two"), ("candidates", "merge"), ("candidates", "filter below"),
-        ("features", "Codes"), ("ranking", "by_code"), ("ranking", "value"), ("reranking", "boost"),
+        ("features", "Codes"), ("ranking", "by_code"), ("ranking", "value"), ("reranking", "adds"),
         ("reranking", "reverses"),
     ]  # fmt: skip
     assert {"score_one", "score_two", "p_click", "value", "utility", "propensity"} <= set(slate.chosen.columns)
@@ -171,7 +179,7 @@ def test_the_trace_counts_rows_in_and_out() -> None:
     counts = {entry.name: (entry.rows_in, entry.rows_out) for entry in slate.trace}
     assert counts == {
         "one": (0, 9), "two": (0, 6), "merge": (15, 12), "filter below": (12, 9), "filter low": (9, 3),
-        "Codes": (3, 3), "by_code": (3, 3), "value": (3, 3), "boost": (3, 3), "reverses": (3, 3),
+        "Codes": (3, 3), "by_code": (3, 3), "value": (3, 3), "adds": (3, 3), "reverses": (3, 3),
     }  # fmt: skip
     assert all(entry.error is None and entry.ms >= 0 for entry in slate.trace)
     assert slate.took_ms >= sum(entry.ms for entry in slate.trace) * 0.5
@@ -339,11 +347,19 @@ def test_a_value_that_cannot_be_computed_falls_back_to_the_sources_order() -> No
 
 @pytest.mark.parametrize("odd", [Raises(), Answers(lambda rows: None), Answers(lambda rows: np.ones(len(rows) + 1))])
 def test_a_boost_that_fails_leaves_the_value(odd: Any) -> None:
-    slate = funnel(boost=odd)(requests())
+    odd.name = "odd"
+    slate = funnel(boosts=(Adds(0.5), odd))(requests())
     assert items(slate) == [5, 4, 3, 1]
-    np.testing.assert_array_equal(slate.considered["utility"], slate.considered["value"])
+    np.testing.assert_array_equal(slate.considered["utility"], 1.5 * slate.considered["value"])
     assert len(slate.degraded) == 1
-    assert slate.degraded[0].startswith("reranking: boost: ")
+    assert slate.degraded[0].startswith("reranking: odd: ")
+
+
+def test_boosts_add_up_and_raise_negative_values_too() -> None:
+    values = np.array([2.0, -2.0, 0.0], np.float32)
+    np.testing.assert_allclose(
+        boosted(values, [np.full(3, 0.5, np.float32), np.full(3, -0.25, np.float32)]), [2.5, -1.5, 0]
+    )
 
 
 def _order(rows: list[int], offsets: list[int], propensity: int | None = None) -> Answers:

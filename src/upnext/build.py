@@ -26,11 +26,12 @@ from upnext.ranking.multi_task import SCORER_FILE, MultiTask, RankerSpec, open_s
 from upnext.ranking.value import WeightedSum
 from upnext.reranking.dpp import DPP
 from upnext.reranking.exploration import Exploration
+from upnext.reranking.fatigue import Fatigue
 from upnext.reranking.filters import Available, Blocked, Excluded, InCategories, Published, Watched
 from upnext.reranking.freshness import FreshnessBoost
 from upnext.reranking.mmr import MMR
 from upnext.reranking.similarity import Similarity
-from upnext.stages import Filter, Hydrator, Observer, PairScorer, Reranker, Source
+from upnext.stages import Boost, Filter, Hydrator, Observer, PairScorer, Reranker, Source
 from upnext.types import Int32, Requests
 
 SOURCES_FOLDER = "sources"
@@ -93,7 +94,7 @@ def without_model(config: Config, live: Live, observers: Sequence[Observer] = ()
         hydrators=(),
         rankers=(),
         value=WeightedSum(dict, {}),
-        boost=FreshnessBoost(live.catalogue, 0.0, config.reranking.freshness_half_life_days),
+        boosts=(),
         rerankers=(),
         total=config.candidates.total,
         observers=observers,
@@ -184,9 +185,7 @@ def build(config: Config, live: Live, directory: Path, version: str, observers: 
         value=WeightedSum(
             lambda: {name: task.weight for name, task in config.ranking.tasks.items()}, task_columns(spec)
         ),
-        boost=FreshnessBoost(
-            live.catalogue, config.reranking.freshness_boost, config.reranking.freshness_half_life_days
-        ),
+        boosts=boosts(config, live),
         rerankers=rerankers(config, live, vectors),
         total=config.candidates.total,
         observers=observers,
@@ -215,6 +214,14 @@ def filters(config: Config, live: Live) -> tuple[Filter, ...]:
         InCategories(live.catalogue),
     )
     return (*always, Watched(state.seen)) if config.reranking.filters.watched else always
+
+
+def boosts(config: Config, live: Live) -> tuple[Boost, ...]:
+    c = config.reranking
+    return (
+        FreshnessBoost(live.catalogue, c.freshness_boost, c.freshness_half_life_days),
+        Fatigue(c.fatigue, c.fatigue_half_life_hours),
+    )
 
 
 def rerankers(config: Config, live: Live, vectors: ItemVectors) -> tuple[Reranker, ...]:

@@ -269,6 +269,10 @@ class RerankingConfig(Section):
         0.1, description="Share of extra value for an item published this moment.", ge=0, le=10
     )
     freshness_half_life_days: float = Field(3.0, description="After this long the boost is half.", gt=0)
+    fatigue: float = Field(
+        0.3, description="Share of value that an impression which the user did not answer takes away.", ge=0, lt=1
+    )
+    fatigue_half_life_hours: float = Field(24.0, description="After this long it takes away half as much.", gt=0)
     filters: FiltersConfig = Field(default_factory=FiltersConfig)
     exploration: ExplorationConfig = Field(default_factory=ExplorationConfig)
 

@@ -1,6 +1,6 @@
 """The funnel: the only file that knows the order of the stages, and what happens when one of them fails.
 
-    sources -> merge -> filters -> features -> ranker -> value -> boost -> diversity -> exploration -> slate
+    sources -> merge -> filters -> features -> ranker -> value -> boosts -> diversity -> exploration -> slate
 
 A source that fails or is late contributes nothing. A filter that fails removes what it guards. A hydrator that
 fails gives its declared defaults. A ranker that fails or has no time falls back to the next simpler one, and in
@@ -21,8 +21,8 @@ import numpy as np
 
 from upnext.candidates.merge import merge
 from upnext.reranking.order import by_utility
-from upnext.stages import Filter, Hydrator, Observer, Ranker, Reranker, Source, Value
-from upnext.types import Bool, Candidates, Float32, Int64, Order, Requests, Slate, StageTrace, ragged_rows
+from upnext.stages import Boost, Filter, Hydrator, Observer, Ranker, Reranker, Source, Value
+from upnext.types import Bool, Candidates, Column, Float32, Int64, Order, Requests, Slate, StageTrace, ragged_rows
 
 _LOG = logging.getLogger("upnext.pipeline")
 
@@ -40,7 +40,7 @@ class Funnel:
     hydrators: Sequence[Hydrator]
     rankers: Sequence[Ranker]  # the best first; each of the others is the fallback of those before it
     value: Value
-    boost: Value  # value -> utility, what the slate is ordered by
+    boosts: Sequence[Boost]  # value -> utility, what the slate is ordered by
     rerankers: Sequence[Reranker]
     total: int = 1000  # candidates that reach the ranker: the merge puts every source's best first
     observers: Sequence[Observer] = ()
@@ -167,11 +167,12 @@ class Funnel:
         if "value" not in candidates:
             run.degraded.append("ranking: fell back to the sources' order")
             return candidates.with_columns({"value": (fused := fused_rank(candidates)), "utility": fused})
-        boosted = candidates.with_columns({"utility": candidates["value"]})
-        with run.stage("reranking", "boost", len(candidates)) as done:
-            boosted = candidates.with_columns({"utility": self.boost(requests, candidates)})
-            done(len(boosted))
-        return boosted
+        changes = []
+        for boost in self.boosts:
+            with run.stage("reranking", boost.name, len(candidates)) as done:
+                changes.append(_column(boost(requests, candidates), len(candidates)))
+                done(len(candidates))
+        return candidates.with_columns({"utility": boosted(candidates["value"], changes)})
 
     def _predict(self, requests: Requests, candidates: Candidates, run: _Run) -> tuple[Candidates, bool]:
         """The candidates with the first ranker's predictions that there are, and whether there are any."""
@@ -213,6 +214,13 @@ def first_k(candidates: Candidates, k: int) -> Candidates:
     """The first k rows of every request."""
     place = np.arange(len(candidates)) - candidates.offsets[:-1][candidates.request]
     return candidates.keep(place < k)
+
+
+def boosted(value: Column, changes: Sequence[Float32]) -> Float32:
+    """The utility of every row: its value, changed by the sum of its boosts as a share of its size."""
+    change = np.sum([np.zeros(len(value), np.float32), *changes], axis=0)
+    worth = value.astype(np.float32)
+    return np.asarray(worth + np.abs(worth) * change, np.float32)
 
 
 def fused_rank(candidates: Candidates) -> Float32:
@@ -323,6 +331,12 @@ def _matrix(part: Float32, shape: tuple[int, ...]) -> Float32:
     if part.shape != shape:
         raise ValueError(f"expected features of shape {shape}, got {part.shape}")
     return part
+
+
+def _column(column: Float32, rows: int) -> Float32:
+    if column.shape != (rows,):
+        raise ValueError(f"{rows} rows got a column of shape {column.shape}")
+    return column
 
 
 def _order(order: Order, candidates: Candidates) -> Order:

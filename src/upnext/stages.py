@@ -80,6 +80,19 @@ class Value(Protocol):
 
 
 @runtime_checkable
+class Boost(Protocol):
+    """How much more (above 0) or less a row is worth to show than was predicted, as a share of its value: ``[N]``.
+
+    ``utility = value + |value| * sum of the boosts``, so that a boost raises a negative value too.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, requests: Requests, candidates: Candidates) -> Float32: ...
+
+
+@runtime_checkable
 class Reranker(Protocol):
     """Puts rows into slate order; sees all rows of a request at once; cannot invent items.
 

@@ -100,6 +100,16 @@ def test_answers_become_impressions_with_what_they_knew(engine: Engine) -> None:
     assert shown.item[0, -5:].tolist() == events.item.tolist()
 
 
+def test_a_refresh_brings_other_items_and_knows_of_the_last_answer(engine: Engine) -> None:
+    """What was shown and not answered loses value at once, so another slate is the better one."""
+    slates = [[row["item_id"] for row in engine.recommend(user_id="u7", n=8, explore=0)["items"]] for _ in range(3)]
+    assert slates[0] != slates[1]
+    assert len(set(slates[0]) & set(slates[1])) < 8
+    engine.impressions.flush()
+    shown = engine.live.state.histories(np.array([engine.live.users.ids.code("u7")], np.int32))[1]
+    assert (shown.item >= 0).sum() >= 24
+
+
 def test_impressions_keep_the_propensity_the_source_and_the_model(home: Home) -> None:
     with Engine(home) as engine:
         answer = engine.recommend(user_id="u1", n=10, explore=0.3, context={"device": "tv"})

@@ -31,6 +31,7 @@ from upnext.xray import number
 _LOG = logging.getLogger("upnext.serving")
 
 _WARMING, _WARM_MS = 3, 10_000.0
+SETTLE_S = 0.02  # a request waits for the impressions of the same user's last one, so that a refresh knows of them
 LEAST_MS = 1.0  # of a deadline that has passed already: the funnel then degrades all the way
 
 
@@ -189,6 +190,8 @@ class Engine:
     def _page(self, chain: Chain, arrived: float | None) -> dict[str, Any]:
         started = time.perf_counter() if arrived is None else arrived
         question, funnels = chain.question, self.funnels
+        if question.user_id is not None:
+            self.impressions.settle(question.user_id, SETTLE_S)
         asked = self._ask(question, chain.shown)
         funnel = funnels.anchored if asked.anchored else funnels.whole
         deadline = question.deadline_ms or self.config.serving.deadline_ms

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from upnext.live import Live
-from upnext.pipeline import Funnel
+from upnext.pipeline import Funnel, boosted
 from upnext.serving.funnels import Funnels
 from upnext.serving.question import Asked
 from upnext.types import Candidates, Requests, Slate
@@ -53,7 +53,7 @@ def _had_it_been_ranked(requests: Requests, item: int, slate: Slate, funnel: Fun
     row = row.with_features(features, tuple(name for hydrator in funnel.hydrators for name in hydrator.names))
     row = row.with_columns(funnel.rankers[0](requests, row))
     row = row.with_columns({"value": funnel.value(requests, row)})
-    utility = funnel.boost(requests, row)[0]
+    utility = boosted(row["value"], [boost(requests, row) for boost in funnel.boosts])[0]
     return {
         "predictions": predictions(row, 0),
         "value": number(row["value"][0]),

@@ -62,7 +62,7 @@ def load_funnels(home: Home, live: Live, version: str | None, observers: Sequenc
         hydrators=(),
         rankers=(),
         value=anchored.value,
-        boost=anchored.boost,
+        boosts=anchored.boosts,
         rerankers=(),
         total=anchored.total,
         observers=observers,

@@ -6,6 +6,7 @@ import json
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,8 @@ class Impressions:
         self._waiting: queue.Queue[Shown | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._unwritten: Counter[str] = Counter()  # answers a user
+        self._written = threading.Condition()
 
     def put(self, shown: Shown) -> None:
         if not shown.items:
@@ -72,10 +75,19 @@ class Impressions:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="impressions", daemon=True)
                 self._thread.start()
+        with self._written:
+            self._unwritten[shown.user_id] += 1
         try:
             self._waiting.put_nowait(shown)
         except queue.Full:
             self.dropped += 1
+            self._done([shown])
+
+    def settle(self, user_id: str, seconds: float) -> None:
+        """Wait, but no longer than this, until the views know what this user was shown so far."""
+        if user_id in self._unwritten:  # seldom: whoever asks again within milliseconds
+            with self._written:
+                self._written.wait_for(lambda: user_id not in self._unwritten, seconds)
 
     def flush(self) -> None:
         """Wait until everything put so far is in the log."""
@@ -110,3 +122,11 @@ class Impressions:
         except Exception:  # nobody waits for it: say so, and go on with the next
             self.dropped += len(batch)
             _LOG.exception("the impressions of %d answers could not be written", len(batch))
+        finally:
+            self._done(batch)
+
+    def _done(self, batch: Sequence[Shown]) -> None:
+        with self._written:
+            self._unwritten.subtract(shown.user_id for shown in batch)
+            self._unwritten = +self._unwritten  # without those at 0
+            self._written.notify_all()
