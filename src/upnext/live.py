@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -22,8 +24,13 @@ _EVENTS_AT_ONCE = 500_000
 class Live:
     """The views of one process. ``refresh`` takes over what the log has gained since the last call."""
 
-    def __init__(self, log: Log, config: Config, events: bool = True) -> None:
-        """``events=False`` leaves the feature state empty: training and evaluation feed it themselves."""
+    def __init__(
+        self, log: Log, config: Config, events: bool = True, restore: Callable[[Live], bool] | None = None
+    ) -> None:
+        """``events=False`` leaves the feature state empty: training and evaluation feed it themselves.
+
+        ``restore`` may bring an earlier state back, so that only the tail of the log is left to read.
+        """
         self.log, self.config = log, config
         self.roles = EventRoles(config.events.types, config.ranking.tasks)
         self.catalogue, self.users = LiveCatalogue(), LiveUsers()
@@ -36,7 +43,16 @@ class Live:
         self._revision_items = self._revision_users = 0
         self._events = events
         self._lock = threading.Lock()
+        if restore is not None:
+            self.roles.learn(log.ids("event_type"))
+            restore(self)
         self.refresh()
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Within it no news of the log is taken over."""
+        with self._lock:
+            yield
 
     def refresh(self) -> Int32:
         """Read the log's news; returns the codes of changed items."""

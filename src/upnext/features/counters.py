@@ -6,7 +6,10 @@ the same bits online and in replay. Source: Cormode, Shkapenyuk, Srivastava, Xu,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from upnext.types import Float32, Float64, Int32, Int64
 
@@ -71,3 +74,11 @@ class Counters:
         if steps > 0:
             self._sum[:, h, :] = np.ldexp(self._sum[:, h, :], -int(min(steps, 2000)))
             self._landmark[h] = landmark
+
+    def dump(self) -> dict[str, NDArray[np.float64]]:
+        """All of it, as copies; ``load`` makes the same again."""
+        used = int(np.flatnonzero(self._sum.any(axis=(1, 2))).max(initial=-1)) + 1
+        return {"sum": self._sum[:used].copy(), "landmark": self._landmark.copy()}
+
+    def load(self, columns: Mapping[str, NDArray[np.float64]]) -> None:
+        self._sum, self._landmark = columns["sum"], columns["landmark"]

@@ -5,7 +5,11 @@ Both give the same History for the same log position; a test holds them together
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from upnext.types import Events, History, Int32, Int64
 
@@ -46,6 +50,16 @@ class LastK:
         count = np.where(known, self._count[row], 0)
         nth = count[:, None] - self.size + np.arange(self.size)
         return _fill(self._ring, (row[:, None], nth % self.size), nth >= 0)
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """All of it, as copies; ``load`` makes the same again."""
+        used = int(np.flatnonzero(self._count).max(initial=-1)) + 1
+        ring = {name: getattr(self._ring, name)[:used].copy() for name in History.__slots__}
+        return {"count": self._count[:used].copy(), **ring}
+
+    def load(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        self._count = columns["count"]
+        self._ring = History(*(columns[name] for name in History.__slots__))
 
     def _grow(self, users: int) -> None:
         have = len(self._count)

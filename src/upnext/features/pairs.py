@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from upnext.types import Int32, Int64
@@ -33,6 +35,15 @@ class UserItems:
         items = (self._base[low:high] & 0xFFFFFFFF).astype(np.int32)
         recent = self._recent.get(user)
         return items if not recent else np.union1d(items, np.asarray(recent, np.int32))
+
+    def dump(self) -> dict[str, Int64]:
+        """All pairs, sorted; ``load`` makes the same set again."""
+        user = np.repeat(list(self._recent), [len(items) for items in self._recent.values()]).astype(np.int32)
+        item = np.asarray([item for items in self._recent.values() for item in items], np.int32)
+        return {"pairs": np.union1d(self._base, _key(user, item))}
+
+    def load(self, columns: Mapping[str, Int64]) -> None:
+        self._base, self._recent = columns["pairs"], {}
 
 
 def _key(user: Int32, item: Int32) -> Int64:

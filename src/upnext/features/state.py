@@ -7,11 +7,12 @@ request reads the last closed tick, so that replay can read the very same number
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from upnext.config import FeaturesConfig
 from upnext.features.counters import Counters
@@ -19,7 +20,7 @@ from upnext.features.histories import LastK
 from upnext.features.pairs import UserItems
 from upnext.features.rates import rates
 from upnext.features.roles import IMPRESSION, POSITIVE, EventRoles
-from upnext.types import Catalogue, Events, Float32, Float64, History, Int32, Int64
+from upnext.types import EVENT_COLUMNS, Catalogue, Events, Float32, Float64, History, Int32, Int64
 
 STALE_MS = 86_400_000
 PRIOR = 20.0  # impressions that the author's rate counts for in an item's quality
@@ -155,6 +156,36 @@ class FeatureState:
                 if known.any()
                 else np.zeros(len(items), np.float32)
             )
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """All of it, as copies that belong to one moment: no event is half in it."""
+        with self._lock:
+            parts = {name: part.dump() for name, part in self._parts().items()}
+            pending = Events.concat(self._pending) if self._pending else Events.empty()
+            parts["pending"] = {name: getattr(pending, name).copy() for name in EVENT_COLUMNS}
+            parts["own"] = {"latest": np.array([self._latest]), "impressions": self._impressions.copy()}
+        return {f"{part}.{name}": column for part, columns in parts.items() for name, column in columns.items()}
+
+    def load(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Make this, a new state, what was dumped from one of the same settings."""
+        split: dict[str, dict[str, NDArray[Any]]] = {}
+        for full, column in columns.items():
+            part, _, name = full.partition(".")
+            split.setdefault(part, {})[name] = column
+        with self._lock:
+            for name, part in self._parts().items():
+                part.load(split[name])
+            pending = Events(**split["pending"])
+            self._pending = [pending] if len(pending) else []
+            self._latest, self._impressions = int(split["own"]["latest"][0]), split["own"]["impressions"]
+
+    def _parts(self) -> dict[str, Any]:
+        """The stores with a ``dump`` and a ``load`` of their own."""
+        return {
+            "item": self._item, "author": self._author, "category": self._category, "user": self._user,
+            "overall": self._overall, "trend": self._trend, "acted": self.acted, "shown": self.shown,
+            "seen": self.seen, "hidden": self.hidden,
+        }  # fmt: skip
 
     def _apply_now(self, events: Events) -> None:
         shown = self.roles.is_shown[events.type]
