@@ -131,14 +131,31 @@ def evaluate(
 @SET
 @click.option("--host", help="Overrides serving.host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Overrides serving.port; 0 takes any free port.")
-def serve(home: Path, overrides: tuple[str, ...], host: str | None, port: int | None) -> None:
+@click.option("--workers", type=click.IntRange(1, 64), help="Overrides serving.workers.")
+@click.option("--worker", type=int, hidden=True)
+@click.option("--fds", hidden=True)
+def serve(
+    home: Path,
+    overrides: tuple[str, ...],
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    worker: int | None,
+    fds: str | None,
+) -> None:
     """Answer over HTTP, until interrupted."""
     # One thread a request, as many requests at once as cores: FAISS reads this when it is loaded, below.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from upnext.serving.app import run_server
-
+    if workers is not None:
+        overrides = (*overrides, f"serving.workers={workers}")
     opened = Home.open(home, overrides)
-    run_server(opened, host, port, on_ready=ready)
+    from upnext.serving.app import run_server, run_worker
+
+    if worker is not None and fds is not None:
+        run_worker(opened, worker, *(int(descriptor) for descriptor in fds.split(",")))
+        return
+    settings = (f"--set={override}" for override in overrides)
+    run_server(opened, host, port, ready, [sys.executable, "-m", "upnext", "serve", f"--home={home}", *settings])
 
 
 @cli.command()

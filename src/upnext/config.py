@@ -79,6 +79,9 @@ class StorageConfig(Section):
         "sqlite:///var/log.db", description="The event log and catalogue. A relative path is inside the home."
     )
     models: str = Field("var/models", description="Published model versions.")
+    snapshot_events: int = Field(
+        50_000, description="A server saves the live state after so many events, so that a restart is quick.", ge=1
+    )
     keep_versions: int = Field(5, description="Older model versions are deleted.", ge=1)
 
 
@@ -287,7 +290,10 @@ class ServingConfig(Section):
     )
     deadline_ms: float = Field(150.0, description="The answer degrades in order rather than take longer.", gt=0)
     max_k: int = Field(500, description="Largest slate a caller may ask for.", ge=1)
-    threads: int = Field(2, description="Requests computed at once.", ge=1, le=256)
+    threads: int = Field(2, description="Requests computed at once, by each process.", ge=1, le=256)
+    workers: int = Field(
+        1, description="Processes that answer. Each holds all models and tails the same log.", ge=1, le=64
+    )
 
 
 class TrainingConfig(Section):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import gc
 import ipaddress
+import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -20,9 +21,10 @@ from upnext.home import Home
 from upnext.serving import failures, routes_health, routes_read, routes_write
 from upnext.serving.engine import Engine
 from upnext.serving.guard import Guard
-from upnext.serving.metrics import Metrics
+from upnext.serving.metrics import Metrics, counting_folder
 from upnext.serving.tail import Tail
 from upnext.serving.wire import Server
+from upnext.serving.workers import Supervisor, end_with_supervisor
 
 _ABOUT = (
     "What should this person see next? Errors are JSON: {error: {code, message, field, remedy}}. Ids are any strings "
@@ -32,8 +34,10 @@ _ABOUT = (
 SWITCH_SECONDS = 0.0005
 
 
-def create_app(home: Home) -> FastAPI:
+def create_app(home: Home, keeper: bool = True) -> FastAPI:
     """The app over a home; it opens it when it starts, and closes it when it ends.
+
+    Of several processes that serve a home one is its ``keeper``: it writes the snapshots.
 
     Raises what Engine raises: the home is opened before anything listens.
     """
@@ -43,7 +47,7 @@ def create_app(home: Home) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tail = Tail(engine)
+        tail = Tail(engine, keeper)
         tail.start()
         yield
         tail.stop()
@@ -73,11 +77,13 @@ def run_server(
     home: Home,
     host: str | None = None,
     port: int | None = None,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[str], None] = lambda url: None,
+    worker_command: Sequence[str] | None = None,
 ) -> None:
     """Serve until interrupted. ``on_ready`` is called with the address once it answers; port 0 = any free one.
 
-    Raises ConfigError when it must not or cannot listen there.
+    With ``serving.workers`` above 1, ``worker_command`` is what starts each of them. Raises ConfigError when it must
+    not or cannot listen there.
     """
     serving = home.config.serving
     host, port = serving.host if host is None else host, serving.port if port is None else port
@@ -87,28 +93,44 @@ def run_server(
             "(UPNEXT__SERVING__API_KEY=...), or listen on 127.0.0.1."
         )
     listener = listen(host, port)
-    # A stage that comes back from native code waits this long for the interpreter; the default 5 ms is an answer.
-    sys.setswitchinterval(SWITCH_SECONDS)
+    url = _url(host, listener)
     try:
-        with threadpool_limits(1, "blas"):  # on matrices this small, threads would only wait for each other
-            app = create_app(home)
-            gc.collect()
-            gc.freeze()  # the catalogue and the models are never garbage: no answer waits for a look at them
-            config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=10)
-            _Uvicorn(config, _url(host, listener), on_ready).run(sockets=[listener])
+        if serving.workers == 1 or worker_command is None:
+            serve_on(home, listener, lambda: on_ready(url))
+        else:
+            folder = counting_folder(home.directory)
+            Supervisor(worker_command, listener, serving.workers, folder).run(lambda: on_ready(url))
     finally:
         listener.close()
 
 
+def run_worker(home: Home, number: int, listener: int, ready: int, lifeline: int) -> None:
+    """One of several processes, with the file descriptors that the supervisor handed down."""
+    end_with_supervisor(lifeline)
+    serve_on(home, socket.socket(fileno=listener), lambda: os.write(ready, b"."), keeper=number == 0)
+
+
+def serve_on(home: Home, listener: socket.socket, on_ready: Callable[[], object], keeper: bool = True) -> None:
+    """Answer what comes in at ``listener`` until interrupted. One process a home is its ``keeper``."""
+    # A stage that comes back from native code waits this long for the interpreter; the default 5 ms is an answer.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    with threadpool_limits(1, "blas"):  # on matrices this small, threads would only wait for each other
+        app = create_app(home, keeper)
+        gc.collect()
+        gc.freeze()  # the catalogue and the models are never garbage: no answer waits for a look at them
+        config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=10)
+        _Uvicorn(config, on_ready).run(sockets=[listener])
+
+
 class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, url: str, on_ready: Callable[[str], None] | None) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:
         super().__init__(config)
-        self._url, self._on_ready = url, on_ready
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._on_ready is not None and self.started:
-            self._on_ready(self._url)
+        if self.started:
+            self._on_ready()
 
 
 def listen(host: str, port: int) -> socket.socket:

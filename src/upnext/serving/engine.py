@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from upnext import snapshot
 from upnext.home import Home
 from upnext.live import Live
 from upnext.serving.answers import UNRANKED, Answer, answer, no_slate, stage_dicts, without_note
@@ -20,6 +21,8 @@ from upnext.serving.explain import explain
 from upnext.serving.funnels import Funnels, load_funnels
 from upnext.serving.impressions import Impressions
 from upnext.serving.ingest import Ingest
+from upnext.serving.page_store import FILE as PAGES_FILE
+from upnext.serving.page_store import PageStore
 from upnext.serving.pages import Chain, Pages
 from upnext.serving.popular import Filling, Popular
 from upnext.serving.problems import NotFound, shown
@@ -42,11 +45,12 @@ class Engine:
         """Raises ArtifactError when the active model is damaged; a home without a model is served without."""
         self.home, self.config, self.log = home, home.config, home.log()
         self._observers = observers
+        self._state_file, self._saved = home.directory / snapshot.FILE, -1
         self._views, self._refreshing, self._loading = threading.Lock(), threading.Lock(), threading.Lock()
         self._refused: str | None = None  # a version that could not be loaded
         self._meanwhile: list[Int32] | None = None  # items that change while a version is being loaded
         try:
-            self.live = Live(self.log, self.config)
+            self.live = Live(self.log, self.config, restore=lambda live: snapshot.restore(live, self._state_file))
             self.clock = Clock(self.live.latest)
             self.live.state.advance(self.clock.now())
             self.funnels = load_funnels(home, self.live, home.models().active(), observers)
@@ -56,7 +60,8 @@ class Engine:
             raise
         self.ingest = Ingest(self.log, self.live, self.config, self.clock, self.refresh)
         self.impressions = Impressions(self.ingest.append)
-        self._pages, self._popular = Pages(), Popular(self.live)
+        self._pages = Pages(PageStore(home.directory / PAGES_FILE) if self.config.serving.workers > 1 else None)
+        self._popular = Popular(self.live)
 
     def __enter__(self) -> Engine:
         return self
@@ -67,6 +72,7 @@ class Engine:
     def close(self) -> None:
         """Write the impressions that are still waiting, and close the log."""
         self.impressions.close()
+        self._pages.close()
         self.log.close()
 
     def refresh(self) -> None:
@@ -100,6 +106,11 @@ class Engine:
                 fresh.refresh_items(self.live, np.unique(np.concatenate(self._meanwhile)))
                 self.funnels, self._meanwhile = fresh, None
             return True
+
+    def save_state(self, events: int = 1) -> None:
+        """Save the live state when at least this many offsets were read since it was saved last."""
+        if self.live.offset - self._saved >= events:
+            self._saved = snapshot.save(self.live, self._state_file)
 
     # -- questions
 

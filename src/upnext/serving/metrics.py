@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Literal
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from upnext.serving.engine import Engine
 from upnext.serving.ingest import Fates
@@ -10,6 +15,13 @@ from upnext.types import Requests, Slate
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (0, 1, 10, 50, 100, 200, 500, 1000, 2000, 5000)
+_GAUGES: tuple[tuple[str, str, Literal["livemostrecent", "livesum", "livemin"]], ...] = (
+    ("log_offset", "The last event that the views have seen (of several workers the slowest's).", "livemin"),
+    ("items", "Items in the catalogue.", "livemostrecent"),
+    ("users", "Users.", "livemostrecent"),
+    ("impressions_dropped", "Answers whose impressions could not be logged.", "livesum"),
+)
+COUNTING = Path("var", "metrics")  # in the home
 _FILTER = "filter "  # as the pipeline's trace names the stages of filters
 
 
@@ -41,15 +53,17 @@ class Metrics:
             "upnext_degraded", "Answers that were degraded, by stage.", ["stage"], registry=registry
         )
         self._events = Counter("upnext_events", "Events by fate.", ["fate"], registry=registry)
-        self._model = Gauge("upnext_model_info", "1 for the version that serves.", ["version"], registry=registry)
+        self._model = Gauge(
+            "upnext_model_info",
+            "1 for the version that serves.",
+            ["version"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._version = ""
         self._gauges = {
-            name: Gauge(f"upnext_{name}", help_, registry=registry)
-            for name, help_ in (
-                ("log_offset", "The last event that the views have seen."),
-                ("items", "Items in the catalogue."),
-                ("users", "Users."),
-                ("impressions_dropped", "Answers whose impressions could not be logged."),
-            )
+            name: Gauge(f"upnext_{name}", help_, registry=registry, multiprocess_mode=mode)
+            for name, help_, mode in _GAUGES
         }
 
     def __call__(self, requests: Requests, slate: Slate) -> None:
@@ -78,6 +92,23 @@ class Metrics:
         self._gauges["items"].set(len(live.catalogue.ids))
         self._gauges["users"].set(len(live.users.ids))
         self._gauges["impressions_dropped"].set(engine.impressions.dropped)
-        self._model.clear()
-        self._model.labels(engine.funnels.version or "none").set(1)
-        return generate_latest(self.registry)
+        version = engine.funnels.version or "none"
+        if version != self._version:
+            if self._version:
+                self._model.labels(self._version).set(0)
+            self._model.labels(version).set(1)
+            self._version = version
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        of_all = CollectorRegistry()
+        MultiProcessCollector(of_all)  # type: ignore[no-untyped-call]
+        return generate_latest(of_all)
+
+
+def counting_folder(directory: Path) -> Path:
+    """Where the workers of a home count together, made and emptied before the first of them starts."""
+    folder = directory / COUNTING
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob("*.db"):
+        leftover.unlink(missing_ok=True)
+    return folder

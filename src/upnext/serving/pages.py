@@ -1,4 +1,4 @@
-"""Infinite scroll: what each chain of pages has shown so far. In memory, bounded, forgotten after a while."""
+"""Infinite scroll: what each chain of pages has shown so far. Bounded, and forgotten after a while."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from upnext.serving.question import Question
 
@@ -28,11 +29,21 @@ class Chain:
         self.length += len(items)
 
 
+class Store(Protocol):
+    """Where chains are kept for other processes; page_store.PageStore."""
+
+    def put(self, recommendation_id: str, chain: Chain) -> None: ...
+
+    def find(self, recommendation_id: str) -> Chain | None: ...
+
+    def close(self) -> None: ...
+
+
 class Pages:
     """recommendation_id -> the chain it belongs to."""
 
-    def __init__(self, size: int = MAX_PAGES, max_age_s: float = MAX_AGE_S) -> None:
-        self._size, self._max_age = size, max_age_s
+    def __init__(self, store: Store | None = None, size: int = MAX_PAGES, max_age_s: float = MAX_AGE_S) -> None:
+        self._store, self._size, self._max_age = store, size, max_age_s
         self._chains: OrderedDict[str, tuple[float, Chain]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -41,12 +52,18 @@ class Pages:
             self._chains[recommendation_id] = time.monotonic(), chain
             while len(self._chains) > self._size:
                 self._chains.popitem(last=False)
+        if self._store is not None:
+            self._store.put(recommendation_id, chain)
 
     def find(self, recommendation_id: str) -> Chain | None:
         """None when the id was never given out, or too long ago."""
         with self._lock:
             made_at, chain = self._chains.get(recommendation_id, (0.0, None))
-            if chain is None or time.monotonic() - made_at > self._max_age:
-                self._chains.pop(recommendation_id, None)
-                return None
-            return chain
+            if chain is not None and time.monotonic() - made_at <= self._max_age:
+                return chain
+            self._chains.pop(recommendation_id, None)
+        return None if self._store is None else self._store.find(recommendation_id)
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()

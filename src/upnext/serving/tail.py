@@ -9,14 +9,15 @@ from upnext.serving.engine import Engine
 
 _LOG = logging.getLogger("upnext.serving")
 
-EVERY_S = 0.5
+EVERY_S = 0.2
 
 
 class Tail:
     """A thread from ``start`` to ``stop``."""
 
-    def __init__(self, engine: Engine, every_s: float = EVERY_S) -> None:
-        self._engine, self._every = engine, every_s
+    def __init__(self, engine: Engine, keeper: bool = True, every_s: float = EVERY_S) -> None:
+        """The ``keeper`` also saves the state now and then, and when it stops."""
+        self._engine, self._keeper, self._every = engine, keeper, every_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
 
@@ -26,6 +27,8 @@ class Tail:
     def stop(self) -> None:
         self._ended.set()
         self._thread.join()
+        if self._keeper:
+            self._engine.save_state()
 
     def _run(self) -> None:
         while not self._ended.wait(self._every):
@@ -33,5 +36,7 @@ class Tail:
                 self._engine.refresh()
                 self._engine.live.state.advance(self._engine.clock.now())
                 self._engine.reload()
+                if self._keeper:
+                    self._engine.save_state(self._engine.config.storage.snapshot_events)
             except Exception:  # the next round may succeed; requests go on with what is known
                 _LOG.exception("the log's news could not be read")
