@@ -11,6 +11,7 @@ import numpy as np
 from upnext.candidates.als import ALS, ALSFactors
 from upnext.candidates.because_you_watched import BecauseYouWatched, CoVisitation
 from upnext.candidates.favourite_topics import FavouriteTopics
+from upnext.candidates.index import Sizes
 from upnext.candidates.new_items import NewItems
 from upnext.candidates.trending import Trending
 from upnext.candidates.two_tower import TwoTower
@@ -140,6 +141,26 @@ class Model:
         if len(codes):
             self.sources.upsert(codes, lambda vocabulary: self._content(vocabulary, codes))
             self._vectors.upsert(codes, self._content(self._vocabulary, codes).columns())
+
+    @property
+    def index_sizes(self) -> Sizes | None:
+        """Rows of the item index; None without one."""
+        tower = self.sources.two_tower
+        return None if tower is None else tower.index.sizes
+
+    def rebuild_index(self, limit: int) -> bool:
+        """Build the item index anew where more than ``limit`` rows are beside its main part or dead; True if so."""
+        tower, sizes = self.sources.two_tower, self.index_sizes
+        if tower is None or sizes is None or sizes.dynamic + sizes.tombstones <= limit:
+            return False
+        tower.rebuild()
+        return True
+
+    def index_recall(self, k: int, queries: int) -> float | None:
+        """Share of the exact k nearest that the index finds, on the latest requests; None where there are none."""
+        tower = self.sources.two_tower
+        asked = None if tower is None else tower.latest_queries(queries)
+        return None if tower is None or asked is None or not len(asked) else tower.recall(asked, k)
 
     def _content(self, vocabulary: Vocabulary, codes: Int32) -> ItemContent:
         return item_content(self._live, vocabulary, codes)

@@ -118,6 +118,11 @@ class TwoTowerConfig(SourceConfig):
     )
     history_size: int = Field(50, description="Watched items that the user tower reads.", ge=1, le=500)
     encoder: Literal["average", "transformer"] = Field("transformer", description="How the history is read.")
+    dynamic_limit: int = Field(
+        10_000,
+        description="Items added, changed or gone since the index was built; beyond that it is built anew.",
+        ge=1,
+    )
     examples_per_user: int = Field(
         100, description="Latest examples kept a user, so that the heaviest do not decide for all.", ge=1
     )

@@ -1,11 +1,13 @@
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.candidates.towers import CONFIG, HOUR, ITEMS, LENGTH, RINGS, USERS, catalogue, fit, following
+from upnext.candidates.index import ItemIndex
 from upnext.candidates.two_tower import TwoTower, recent_items
 from upnext.content import ATTRIBUTES, Vocabulary, encode_items
 from upnext.errors import ArtifactError
@@ -198,6 +200,37 @@ def test_a_new_item_is_found_and_counts_as_history_at_once(source: TwoTower) -> 
     assert ring(source(requests([[new]]), 3).item) == [2] * 3
     source.remove(codes)
     assert new not in source(requests([[20, 21]]), ITEMS).item
+
+
+def test_a_rebuilt_index_finds_the_same_and_what_came_meanwhile(
+    source: TwoTower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items added, changed and removed before and while the index is built; searches go on."""
+    items, rings = catalogue(), [f"ring {ring}" for ring in range(RINGS)]
+    content = encode_items(items, rings, rings, source.vocabulary)
+    codes = np.arange(ITEMS, dtype=np.int32)
+    source.upsert(codes[:5], content.take(slice(0, 5)))
+    source.remove(codes[7:9])
+    asked = requests([[0, 1, 2]], allow_watched=True)
+    before = source(asked, ITEMS)
+    assert source.index.sizes.dynamic == 5
+    build = ItemIndex.build
+
+    def meanwhile(*given: Any) -> ItemIndex:
+        fresh = build(*given)
+        source.remove(codes[10:11])
+        source.upsert(codes[7:8], content.take(slice(7, 8)))
+        found = source(asked, ITEMS).item.tolist()  # by the old index, with what has changed
+        assert 7 in found
+        assert 10 not in found
+        return fresh
+
+    monkeypatch.setattr(ItemIndex, "build", meanwhile)
+    source.rebuild()
+    assert source.index.sizes.static == ITEMS - 2
+    after = source(asked, ITEMS)
+    assert set(after.item.tolist()) == set(before.item.tolist()) - {10} | {7}
+    assert source.recall(source.latest_queries(4), 10) == 1.0
 
 
 def test_embedding_the_catalogue_again_gives_the_saved_vectors(source: TwoTower, saved: Path) -> None:

@@ -40,6 +40,15 @@ class _State:
     added: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Rows of the main part, rows of the dynamic part, and how many of both are never found any more."""
+
+    static: int
+    dynamic: int
+    tombstones: int
+
+
 class ItemIndex:
     """Inner-product search over item vectors. Safe to search from many threads while another adds or removes."""
 
@@ -59,6 +68,16 @@ class ItemIndex:
         """The items that a search can find."""
         state = self._state
         return int(len(self._codes) - state.dead + np.count_nonzero(state.fresh))
+
+    @property
+    def sizes(self) -> Sizes:
+        state = self._state
+        return Sizes(len(self._codes), state.added, state.dead + state.added - int(np.count_nonzero(state.fresh)))
+
+    def codes(self) -> Int32:
+        """The items that a search can find, in no order."""
+        state = self._state
+        return np.concatenate([self._codes[state.alive], state.codes[: state.added][state.fresh]])
 
     @property
     def size(self) -> int:

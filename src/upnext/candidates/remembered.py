@@ -34,3 +34,8 @@ class Remembered(Generic[Result]):
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return result
+
+    def latest(self, most: int) -> list[Result]:
+        """Up to this many of the results that are still kept, the latest last."""
+        with self._lock:
+            return [result for _, result in list(self._kept.values())[-most:]]

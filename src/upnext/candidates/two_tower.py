@@ -100,7 +100,8 @@ class TwoTower:
         self._attributes, self._surfaces = attributes, surfaces
         self._users = Remembered(self._user_vectors)
         self._wanted = {entry.name for entry in user_tower.get_inputs()}  # the plain average reads no times
-        self._lock = threading.Lock()
+        self._lock, self._rebuilding = threading.Lock(), threading.Lock()
+        self._meanwhile: list[tuple[Int32, Float32 | None]] | None = None  # changes while the index is built anew
 
     @classmethod
     def load(
@@ -181,11 +182,57 @@ class TwoTower:
                 self._known = np.concatenate([self._known, np.zeros(room, np.bool_)])
             self._vectors[codes] = embedded  # in place: a reader meets the old numbers or the new, both sensible
             self._known[codes] = True
-            self._index.add(codes, embedded)
+            self._change(codes, embedded)
 
     def remove(self, codes: Int32) -> None:
         """Items that are no longer proposed; their vectors still explain the histories they are in."""
-        self._index.remove(codes)
+        with self._lock:
+            self._change(codes, None)
+
+    @property
+    def index(self) -> ItemIndex:
+        """The index that searches now; another one after a rebuild."""
+        return self._index
+
+    def rebuild(self) -> None:
+        """Put everything into a new main part. Searches go on with the old index until the new one is complete."""
+        with self._rebuilding:
+            with self._lock:
+                self._meanwhile = []
+                codes, vectors = np.sort(self._index.codes()), self._vectors
+            try:
+                fresh = ItemIndex.build(codes, vectors[codes])
+            except BaseException:
+                self._meanwhile = None
+                raise
+            with self._lock:
+                for changed, embedded in self._meanwhile:
+                    _apply(fresh, changed, embedded)
+                self._index, self._meanwhile = fresh, None
+
+    def recall(self, queries: Float32, k: int) -> float:
+        """Share of the exact k nearest of ``queries [n, d]`` that the index finds; 1 where there is nothing to find."""
+        index, vectors = self._index, self._vectors
+        codes = index.codes()
+        k = min(k, len(codes))
+        if k == 0 or not len(queries):
+            return 1.0
+        found, hits = index.search(queries, k)[0], 0
+        for query, mine in zip(queries, found, strict=True):
+            exact = codes[np.argpartition(vectors[codes] @ query, len(codes) - k)[len(codes) - k :]]
+            hits += len(np.intersect1d(exact, mine))
+        return hits / (k * len(queries))
+
+    def latest_queries(self, most: int) -> Float32:
+        """User vectors of the latest requests, ``[n, d]``: what a measurement of the index should ask."""
+        kept = [users for users in self._users.latest(most) if len(users)]
+        queries = np.concatenate(kept) if kept else np.empty((0, self._index.size), np.float32)
+        return queries[queries.any(axis=1)][:most]
+
+    def _change(self, codes: Int32, embedded: Float32 | None) -> None:
+        _apply(self._index, codes, embedded)
+        if self._meanwhile is not None:
+            self._meanwhile.append((codes, embedded))
 
     def _embed_users(self, requests: Requests) -> Float32:
         preferred = preference(requests.acted, self._weight, self._least) * self._has_vector(requests.acted.item)
@@ -219,6 +266,13 @@ class TwoTower:
         length = np.linalg.norm(total, axis=1, keepdims=True)
         toward = total / np.maximum(length, np.float32(1e-12))
         return np.where((np.diff(anchors.offsets) > 0)[:, None], toward, vectors)
+
+
+def _apply(index: ItemIndex, codes: Int32, embedded: Float32 | None) -> None:
+    if embedded is None:
+        index.remove(codes)
+    else:
+        index.add(codes, embedded)
 
 
 def open_session(path: Path) -> Any:

@@ -23,6 +23,7 @@ from upnext.serving.engine import Engine
 from upnext.serving.guard import Guard
 from upnext.serving.metrics import Metrics, counting_folder
 from upnext.serving.tail import Tail
+from upnext.serving.upkeep import Upkeep
 from upnext.serving.wire import Server
 from upnext.serving.workers import Supervisor, end_with_supervisor
 
@@ -47,10 +48,12 @@ def create_app(home: Home, keeper: bool = True) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tail = Tail(engine, keeper)
-        tail.start()
+        threads = Tail(engine), Upkeep(engine, keeper)
+        for thread in threads:
+            thread.start()
         yield
-        tail.stop()
+        for thread in threads:
+            thread.stop()
         here.close()
         engine.close()
 

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ from upnext.xray import number
 
 _LOG = logging.getLogger("upnext.serving")
 
+RECALL_AT, RECALL_QUERIES = 100, 4
+
 _WARMING, _WARM_MS = 3, 10_000.0
 SETTLE_S = 0.02  # a request waits for the impressions of the same user's last one, so that a refresh knows of them
 LEAST_MS = 1.0  # of a deadline that has passed already: the funnel then degrades all the way
@@ -48,6 +50,7 @@ class Engine:
         self._state_file, self._saved = home.directory / snapshot.FILE, -1
         self._views, self._refreshing, self._loading = threading.Lock(), threading.Lock(), threading.Lock()
         self._refused: str | None = None  # a version that could not be loaded
+        self.index_recall: float | None = None  # measured now and then, at RECALL_AT
         self._meanwhile: list[Int32] | None = None  # items that change while a version is being loaded
         try:
             self.live = Live(self.log, self.config, restore=lambda live: snapshot.restore(live, self._state_file))
@@ -111,6 +114,19 @@ class Engine:
         """Save the live state when at least this many offsets were read since it was saved last."""
         if self.live.offset - self._saved >= events:
             self._saved = snapshot.save(self.live, self._state_file)
+
+    def rebuild_index(self) -> bool:
+        """Build the item index anew when what came since it was built outgrows its limit. True when it did.
+
+        Requests are answered by the old index meanwhile.
+        """
+        model = self.funnels.model
+        return model is not None and model.rebuild_index(self.config.candidates.two_tower.dynamic_limit)
+
+    def measure_index(self) -> None:
+        """Recall of the item index on the latest requests, against an exact search."""
+        if (model := self.funnels.model) is not None:
+            self.index_recall = model.index_recall(RECALL_AT, RECALL_QUERIES)
 
     # -- questions
 
@@ -187,12 +203,14 @@ class Engine:
 
     def health(self) -> dict[str, Any]:
         """What this engine can answer with."""
+        sizes = None if self.funnels.model is None else self.funnels.model.index_sizes
         return {
             "status": "ready",
             "model_version": self.funnels.version,
             "items": len(self.live.catalogue.ids),
             "users": len(self.live.users.ids),
             "log_offset": self.live.offset,
+            "index": None if sizes is None else {**asdict(sizes), "recall": self.index_recall},
             "degraded": list(self.funnels.degraded),
         }
 

@@ -20,6 +20,10 @@ _GAUGES: tuple[tuple[str, str, Literal["livemostrecent", "livesum", "livemin"]],
     ("items", "Items in the catalogue.", "livemostrecent"),
     ("users", "Users.", "livemostrecent"),
     ("impressions_dropped", "Answers whose impressions could not be logged.", "livesum"),
+    ("index_static", "Items in the main part of the index.", "livemostrecent"),
+    ("index_dynamic", "Items added or changed since it was built.", "livemostrecent"),
+    ("index_tombstones", "Rows of both that are never found any more.", "livemostrecent"),
+    ("index_recall", "Share of the exact nearest 100 that the index finds, on the latest requests.", "livemin"),
 )
 COUNTING = Path("var", "metrics")  # in the home
 _FILTER = "filter "  # as the pipeline's trace names the stages of filters
@@ -92,6 +96,8 @@ class Metrics:
         self._gauges["items"].set(len(live.catalogue.ids))
         self._gauges["users"].set(len(live.users.ids))
         self._gauges["impressions_dropped"].set(engine.impressions.dropped)
+        for name, value in (engine.health()["index"] or {}).items():
+            self._gauges[f"index_{name}"].set(float("nan") if value is None else value)
         version = engine.funnels.version or "none"
         if version != self._version:
             if self._version:

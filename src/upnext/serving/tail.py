@@ -15,9 +15,8 @@ EVERY_S = 0.2
 class Tail:
     """A thread from ``start`` to ``stop``."""
 
-    def __init__(self, engine: Engine, keeper: bool = True, every_s: float = EVERY_S) -> None:
-        """The ``keeper`` also saves the state now and then, and when it stops."""
-        self._engine, self._keeper, self._every = engine, keeper, every_s
+    def __init__(self, engine: Engine, every_s: float = EVERY_S) -> None:
+        self._engine, self._every = engine, every_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
 
@@ -27,8 +26,6 @@ class Tail:
     def stop(self) -> None:
         self._ended.set()
         self._thread.join()
-        if self._keeper:
-            self._engine.save_state()
 
     def _run(self) -> None:
         while not self._ended.wait(self._every):
@@ -36,7 +33,5 @@ class Tail:
                 self._engine.refresh()
                 self._engine.live.state.advance(self._engine.clock.now())
                 self._engine.reload()
-                if self._keeper:
-                    self._engine.save_state(self._engine.config.storage.snapshot_events)
             except Exception:  # the next round may succeed; requests go on with what is known
                 _LOG.exception("the log's news could not be read")
