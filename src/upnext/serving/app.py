@@ -33,6 +33,7 @@ _ABOUT = (
 )
 
 SWITCH_SECONDS = 0.0005
+KEEP_ALIVE_S = 75  # longer than the pools of clients and proxies keep an idle connection, mostly 60
 
 
 def create_app(home: Home, keeper: bool = True) -> FastAPI:
@@ -121,7 +122,9 @@ def serve_on(home: Home, listener: socket.socket, on_ready: Callable[[], object]
         app = create_app(home, keeper)
         gc.collect()
         gc.freeze()  # the catalogue and the models are never garbage: no answer waits for a look at them
-        config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=10)
+        config = uvicorn.Config(
+            app, access_log=False, log_level="warning", timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=10
+        )
         _Uvicorn(config, on_ready).run(sockets=[listener])
 
 
