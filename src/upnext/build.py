@@ -185,8 +185,13 @@ def user_inputs(live: Live, vocabulary: Vocabulary) -> Callable[[Requests], dict
     return inputs
 
 
-def build(config: Config, live: Live, directory: Path, version: str, observers: Sequence[Observer] = ()) -> Model:
-    """The funnel over the model in ``directory``. Raises ArtifactError when a part is missing or does not fit."""
+def build(
+    config: Config, live: Live, directory: Path, version: str, observers: Sequence[Observer] = (), revision: int = 0
+) -> Model:
+    """The funnel over the model in ``directory``. Raises ArtifactError when a part is missing or does not fit.
+
+    Items of a later ``revision`` of the catalogue than the model knows are embedded from their content.
+    """
     sources = load_sources(config, live, directory)
     folder = directory / RANKER_FOLDER
     spec, vocabulary = RankerSpec.load(folder), Vocabulary.load(folder)
@@ -212,8 +217,8 @@ def build(config: Config, live: Live, directory: Path, version: str, observers: 
         observers=observers,
     )
     model = Model(version, funnel, sources, ranker, vectors, vocabulary, live)
-    known = len(vectors())
-    model.upsert_items(np.arange(known, len(live.catalogue()), dtype=np.int32))
+    changed = live.catalogue.changed_since(revision) if revision else np.empty(0, np.int32)
+    model.upsert_items(np.union1d(changed, np.arange(len(vectors()), len(live.catalogue()), dtype=np.int32)))
     return model
 
 

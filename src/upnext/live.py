@@ -48,6 +48,11 @@ class Live:
             restore(self)
         self.refresh()
 
+    @property
+    def items_revision(self) -> int:
+        """The latest revision of an item that was read."""
+        return self._revision_items
+
     @contextmanager
     def still(self) -> Iterator[None]:
         """Within it no news of the log is taken over."""

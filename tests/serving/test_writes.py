@@ -182,6 +182,21 @@ def test_a_new_item_is_found_by_its_content_at_once(engine: Engine) -> None:
     assert "i7 again" in ids(everything)
 
 
+def test_an_item_that_was_edited_after_training_is_still_its_new_self_after_a_restart(home: Home) -> None:
+    def vector(engine: Engine) -> np.ndarray:
+        model = engine.funnels.model
+        assert model is not None
+        return model.ranker._vectors()[engine.live.catalogue.ids.code("i3")].copy()
+
+    with Engine(home) as engine:
+        before, other = vector(engine), engine.item("i40")
+        engine.ingest.patch_item("i3", ItemChanges(title=other["title"], categories=other["categories"]))
+        after = vector(engine)
+    assert not np.allclose(before, after)
+    with Engine(home) as engine:
+        np.testing.assert_array_equal(vector(engine), after)
+
+
 def test_a_deleted_or_withdrawn_item_is_never_shown_again(engine: Engine) -> None:
     first, second = ids(engine.recommend(user_id="u1", n=2, log_impressions=False))
     assert engine.ingest.delete_item(first)

@@ -49,6 +49,7 @@ class LiveCatalogue:
         columns.duration[code] = items["duration"].cast(pl.Float32).fill_null(float("nan")).to_numpy()
         columns.author[code] = _encode(self.authors, items["author"])
         columns.category[code] = self._encode_categories(items["categories"])
+        columns.revision[code] = items["revision"].to_numpy()
         columns.available[code] = (items["available"].fill_null(True) & ~items["deleted"]).to_numpy()
         gone = items["deleted"].to_numpy()
         if self.deleted:
@@ -60,6 +61,10 @@ class LiveCatalogue:
         columns.take_vectors(code, items["vector"])
         self._now = columns.view(size, self._titles)
         return code
+
+    def changed_since(self, revision: int) -> Int32:
+        """The items that are of a later revision of the log's catalogue."""
+        return np.flatnonzero(self._columns.revision[: len(self.ids)] > revision).astype(np.int32)
 
     def category_codes(self, names: Iterable[str]) -> Int32:
         """Codes of category names; unknown names match nothing and are left out."""
@@ -92,6 +97,7 @@ class _ItemColumns:
         self.author: Int32 = np.full(size, -1, np.int32)
         self.category: Int32 = np.full((size, CATEGORIES_AN_ITEM), -1, np.int32)
         self.available: Bool = np.zeros(size, np.bool_)
+        self.revision: Int64 = np.zeros(size, np.int64)
         self.vector: Float32 | None = None
 
     def __len__(self) -> int:
@@ -99,7 +105,7 @@ class _ItemColumns:
 
     def grown(self, size: int) -> _ItemColumns:
         bigger, have = _ItemColumns(size), len(self)
-        for name in ("published_at", "duration", "author", "category", "available"):
+        for name in ("published_at", "duration", "author", "category", "available", "revision"):
             getattr(bigger, name)[:have] = getattr(self, name)
         if self.vector is not None:
             bigger.vector = np.full((size, self.vector.shape[1]), np.nan, np.float32)

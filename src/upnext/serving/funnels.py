@@ -51,7 +51,7 @@ def load_funnels(home: Home, live: Live, version: str | None, observers: Sequenc
         plain = without_model(home.config, live, observers)
         return Funnels(plain, plain, plain)
     directory, manifest = home.models().open(version)
-    model = build(home.config, live, directory, version, observers)
+    model = build(home.config, live, directory, version, observers, manifest.items_revision)
     _check_features(model)
     sources = model.funnel.sources
     reading_anchors = [(source, quota) for source, quota in sources if isinstance(source, PairScorer)]

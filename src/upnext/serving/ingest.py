@@ -53,7 +53,7 @@ class Ingest:
         with self._clock.arrival() as now:
             frame = pl.DataFrame(dict(columns), schema={name: EVENT_SCHEMA[name] for name in columns})
             frame = frame.with_columns(pl.lit(now, pl.Int64).alias("received_at"))
-            appended = self._log.append_events(frame.with_columns(pl.col("happened_at").fill_null(now)))
+            appended = self._log.append_events(frame.with_columns(pl.col("happened_at").fill_null(now)), arriving=True)
             self._refresh()
         return appended
 

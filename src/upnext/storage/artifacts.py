@@ -55,6 +55,7 @@ class Manifest(BaseModel):
     feature_names: tuple[str, ...] = ()
     feature_digest: str = ""
     tasks: tuple[str, ...] = ()
+    items_revision: int = Field(0, description="Items of a later revision of the catalogue are embedded anew.")
     metrics: Mapping[str, Any] = Field(default_factory=dict)
     seeds: Mapping[str, int] = Field(default_factory=dict)
     details: Mapping[str, Any] = Field(default_factory=dict, description="Whatever else a model needs to be told.")

@@ -77,11 +77,12 @@ class Log(Protocol):
     Every method raises StorageError, naming the database and the remedy, when the backend cannot answer.
     """
 
-    def append_events(self, events: pl.DataFrame) -> Appended:
+    def append_events(self, events: pl.DataFrame, arriving: bool = False) -> Appended:
         """Add events in the order given. A row whose ``event_id`` is known already is a DUPLICATE and adds nothing.
 
         All or nothing: on an error no row of the frame is in the log. Unknown user, item, surface and type names
-        get codes.
+        get codes. ``arriving`` events were received just now: ``received_at`` is raised to the newest event's where
+        that is later, so that events of several processes are in the order of their arrival, as offsets are.
         """
 
     def read_events(self, after: int = -1, limit: int | None = None) -> Events:

@@ -61,12 +61,12 @@ class SQLiteLog:
 
     # -- events
 
-    def append_events(self, events: pl.DataFrame) -> Appended:
+    def append_events(self, events: pl.DataFrame, arriving: bool = False) -> Appended:
         frame = conform_events(events, EVENT_SCHEMA, REQUIRED_EVENT)
         if frame.is_empty():
             return Appended(np.empty(0, np.int8))
         with self._transaction() as write:
-            return Appended(write.append(frame))
+            return Appended(write.append(frame, arriving))
 
     def read_events(self, after: int = -1, limit: int | None = None) -> Events:
         parts: list[Events] = []

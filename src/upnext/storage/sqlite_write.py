@@ -33,9 +33,13 @@ class Write:
     def scalar(self, query: str, *values: object) -> int:
         return int(self.db.execute(query, values).fetchone()[0])
 
-    def append(self, frame: pl.DataFrame) -> Int8:
+    def append(self, frame: pl.DataFrame, arriving: bool) -> Int8:
         """Insert the events whose keys are new; the status of each, ``[N]``."""
         first = self.scalar("SELECT ifnull(max(offset), -1) + 1 FROM events")
+        if arriving and first > 0:
+            newest = self.scalar("SELECT ifnull(received_at, happened_at) FROM events WHERE offset = ?", first - 1)
+            received_at = pl.col("received_at").fill_null(pl.col("happened_at"))
+            frame = frame.with_columns(received_at.clip(lower_bound=newest))
         columns = _event_columns(frame, self, first)
         before = self.db.total_changes
         for statement, rows in _inserts(columns, len(frame)):

@@ -215,6 +215,16 @@ class LogContract:
         with pytest.raises(DataError, match="item_id"):
             log.upsert_items(pl.DataFrame({"title": ["t"]}))
 
+    def test_what_arrives_is_received_no_earlier_than_what_is_there(self, opened: Callable[[], Log]) -> None:
+        """Two processes' clocks may differ by a little; the log's order is the order of arrival all the same."""
+        one, other = opened(), opened()
+        one.append_events(events(("click", "u", "a", 100), received_at=[NOON + 100]), arriving=True)
+        other.append_events(events(("click", "u", "b", 90), received_at=[NOON + 90]), arriving=True)
+        one.append_events(events(("click", "u", "c", 20), received_at=[NOON + 200]), arriving=True)
+        one.append_events(events(("click", "u", "d", 5)))  # history that is imported keeps its time
+        assert (one.read_events().received_at - NOON).tolist() == [100, 100, 200, 5]
+        assert (one.read_events().happened_at - NOON).tolist() == [100, 90, 20, 5]
+
     def test_codes_are_append_only(self, log: Log) -> None:
         log.append_events(some(3))
         log.upsert_items(pl.DataFrame({"item_id": ["i9", "i1", "i8"]}))

@@ -141,6 +141,7 @@ def _manifest(data: TrainingData, config: Config, metrics: dict[str, object]) ->
         last_offset=int(events.offset.max(initial=-1)),
         from_ms=int(events.received_at[0]) if len(events) else 0,
         until_ms=data.until,
+        items_revision=data.live.items_revision,
         config_digest=config.digest(),
         feature_names=names,
         feature_digest=hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
