@@ -85,6 +85,25 @@ def test_a_late_event_is_history_in_the_order_received(engine: Engine) -> None:
     assert acted.item[0, -2:].tolist() == [engine.live.catalogue.ids.code(item) for item in ("i1", "i2")]
 
 
+def test_events_out_of_order_count_in_the_order_of_their_arrival(engine: Engine) -> None:
+    now = time.time_ns() // 1_000_000
+    rows = [click(f"i{n}", "jumpy", timestamp=now - n * HOUR_MS) for n in (1, 5, 2, 300)]
+    assert engine.ingest.add_events(rows).rows == ["accepted"] * 4
+    acted, _ = engine.live.state.histories(np.array([engine.live.users.ids.code("jumpy")], np.int32))
+    ids_of = engine.live.catalogue.ids
+    assert [ids_of.names[item] for item in acted.item[0, -4:]] == ["i1", "i5", "i2", "i300"]
+    assert (np.diff(acted.at[0, -4:]) >= 0).all()  # by when they were received
+
+
+def test_events_of_unknown_users_and_items_are_kept_and_wait_for_their_names(engine: Engine) -> None:
+    assert engine.ingest.add_events([click("unheard-of", "unheard-of")]).rows == ["accepted"]
+    assert engine.recommend(user_id="unheard-of")["basis"] == "history of 1 event"
+    assert engine.item("unheard-of")["title"] is None
+    engine.ingest.put_item("unheard-of", ItemContent(title="now known", categories=["c1"]))
+    assert engine.item("unheard-of")["title"] == "now known"
+    assert "unheard-of" not in ids(engine.recommend(user_id="unheard-of", n=50))
+
+
 def test_answers_become_impressions_with_what_they_knew(engine: Engine) -> None:
     as_of = engine.live.offset
     answer = engine.recommend(user_id="u1", n=5, surface="home", context={"device": "tv"})
