@@ -202,6 +202,7 @@ def build(
         vectors,
         user_inputs(live, vocabulary),
         lambda: live.roles.names,
+        config.serving.ranker_threads,
     )
     funnel = Funnel(
         sources=sources.enabled,
