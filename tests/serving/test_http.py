@@ -217,7 +217,7 @@ def test_what_cannot_be_stored_is_503(home: Home, monkeypatch: pytest.MonkeyPatc
     from upnext.errors import StorageError
     from upnext.storage.sqlite import SQLiteLog
 
-    def full(*_: object) -> None:
+    def full(*_: object, arriving: bool) -> None:
         raise StorageError("log.db: the disk is full")
 
     with running(home) as client:

@@ -265,6 +265,28 @@ def test_bulk_items_and_users_report_each_row(engine: Engine) -> None:
     assert "'x' is a list or an object" in users.problems[1].message
 
 
+def test_bulk_changes_and_deletions_report_each_row(engine: Engine) -> None:
+    before = engine.item("i5")
+    fates = engine.ingest.patch_items(
+        [
+            {"item_id": "i5", "title": "renamed"},
+            {"item_id": "nobody's", "title": "x"},
+            {"item_id": "i6", "available": False},
+            {"item_id": "i7", "titel": "x"},
+        ]
+    )
+    assert fates.rows == ["accepted", "rejected", "accepted", "rejected"]
+    assert "is unknown" in fates.problems[1].message
+    assert engine.item("i5") == {**before, "title": "renamed"}
+    assert not engine.item("i6")["available"]
+    shown = ids(engine.recommend(user_id="u3", n=20, log_impressions=False))
+    gone = engine.ingest.delete_items([{"item_id": item} for item in (*shown[:3], "nobody's")])
+    assert gone.rows == ["accepted", "accepted", "accepted", "rejected"]
+    assert not set(shown[:3]) & set(ids(engine.recommend(user_id="u3", n=200, log_impressions=False)))
+    with pytest.raises(NotFound, match="was deleted"):
+        engine.item(shown[0])
+
+
 def test_blocked_authors_are_never_shown_to_their_user(engine: Engine) -> None:
     author = engine.item(ids(engine.recommend(user_id="u1", n=1, log_impressions=False))[0])["author"]
     engine.ingest.add_users([{"user_id": "u1", "blocked_authors": [author]}])

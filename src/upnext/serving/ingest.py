@@ -17,7 +17,7 @@ from upnext.live import Live
 from upnext.serving.clock import Clock
 from upnext.serving.fields import Strict
 from upnext.serving.problems import Invalid, NotFound, Problem, shown
-from upnext.serving.rows import Event, Item, ItemChanges, ItemContent, User, UserContent
+from upnext.serving.rows import Event, Item, ItemChanges, ItemContent, ItemName, User, UserContent
 from upnext.serving.validation import first_problem
 from upnext.storage.log import ACCEPTED, EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA, Appended, Log
 
@@ -99,6 +99,24 @@ class Ingest:
             self._upsert_items([item.model_dump() for item in parsed.values()], ITEM_SCHEMA.keys())
         return _all_accepted(fates, parsed)
 
+    def patch_items(self, rows: Sequence[object]) -> Fates:
+        """Change some fields of items that are there; what a row leaves out stays as it was."""
+        parsed, fates = _parsed(Item, rows, lambda item: self._missing(item.item_id))
+        alike: dict[frozenset[str], list[Mapping[str, object]]] = {}  # rows that change the same fields
+        for item in parsed.values():
+            alike.setdefault(frozenset(item.model_fields_set), []).append(item.model_dump(exclude_unset=True))
+        for fields, items in alike.items():
+            self._upsert_items(items, fields)
+        return _all_accepted(fates, parsed)
+
+    def delete_items(self, rows: Sequence[object]) -> Fates:
+        """Never show these again; events about them stay."""
+        parsed, fates = _parsed(ItemName, rows, lambda item: self._missing(item.item_id))
+        if parsed:
+            self._log.delete_items([item.item_id for item in parsed.values()])
+            self._refresh()
+        return _all_accepted(fates, parsed)
+
     def delete_item(self, item_id: str) -> bool:
         """Never show an item again; events about it stay. Raises NotFound."""
         self.known_item(item_id)
@@ -124,6 +142,13 @@ class Ingest:
             gone = "was deleted" if code >= 0 else "is unknown"
             raise NotFound(f"item {shown(item_id)} {gone}", "item_id", "PUT /v1/items/{item_id} makes it")
         return code
+
+    def _missing(self, item_id: str) -> Problem | None:
+        try:
+            self.known_item(item_id)
+        except NotFound as problem:
+            return problem
+        return None
 
     def _refuse_event(self, event: Event) -> Problem | None:
         types = self._config.events.types

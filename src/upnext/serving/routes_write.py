@@ -12,7 +12,7 @@ from upnext.serving.answer_schemas import ErrorAnswer, FatesAnswer
 from upnext.serving.fields import MAX_LIST, Id
 from upnext.serving.ingest import Fates
 from upnext.serving.problems import Invalid
-from upnext.serving.rows import Event, Item, ItemChanges, ItemContent, User, UserContent
+from upnext.serving.rows import Event, Item, ItemChanges, ItemContent, ItemName, User, UserContent
 from upnext.serving.wire import Server, StrictRoute, json_response, server
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["writing"], responses={"4XX": {"model": ErrorAnswer}})
@@ -21,6 +21,7 @@ FATES: dict[int | str, dict[str, Any]] = {200: {"model": FatesAnswer}}
 # Rows are validated one by one, so that a bad one does not take the others with it.
 Events = Annotated[Event | list[Event], SkipValidation, Body()]
 Items = Annotated[list[Item], SkipValidation, Body()]
+Names = Annotated[list[ItemName], SkipValidation, Body()]
 Users = Annotated[list[User], SkipValidation, Body()]
 
 
@@ -70,6 +71,20 @@ async def add_items(body: Items, request: Request) -> Response:
     """Insert or replace items in bulk."""
     here = server(request)
     return await _rows(here, body, here.engine.ingest.add_items)
+
+
+@router.patch("/items", responses=FATES)
+async def patch_items(body: Items, request: Request) -> Response:
+    """Change some fields of items in bulk."""
+    here = server(request)
+    return await _rows(here, body, here.engine.ingest.patch_items)
+
+
+@router.post("/items/delete", responses=FATES)
+async def delete_items(body: Names, request: Request) -> Response:
+    """Never show these items again."""
+    here = server(request)
+    return await _rows(here, body, here.engine.ingest.delete_items)
 
 
 @router.put("/users/{user_id:path}")

@@ -83,6 +83,12 @@ class Item(ItemChanges):
     item_id: Id = Field(description="Your name for it.")
 
 
+class ItemName(Strict):
+    """One item, by name."""
+
+    item_id: Id = Field(description="Your name for it.")
+
+
 class UserContent(Strict):
     """What is known of a user, as PUT takes it."""
 
