@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -334,6 +336,31 @@ def test_damaged_versions_are_shown_as_damaged_and_not_activated(upnext, shop: S
     assert "draft" not in listed
     assert "scorer.onnx: is damaged" in refused(upnext("models", "activate", "--home", home, broken))
     assert (models / "active").read_text().split()[-1] == sound
+
+
+def test_a_training_that_is_killed_leaves_nothing_that_serves(upnext, shop: Shop, tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    shutil.copytree(shop.home, home)
+    models = home / "var" / "models"
+    sound = (models / "active").read_text()
+    training = subprocess.Popen(
+        [sys.executable, "-m", "upnext", "train", "--home", str(home)], stdout=subprocess.DEVNULL
+    )
+    ends = time.monotonic() + 120
+    while not list(models.glob(".draft-*/early/sources/*")):  # in the middle of writing
+        assert time.monotonic() < ends
+        assert training.poll() is None
+        time.sleep(0.01)
+    training.kill()
+    assert training.wait() == -signal.SIGKILL
+    assert list(models.glob(".draft-*"))
+    listed = upnext("models", "list", "--home", home).out
+    assert sound in listed
+    assert "draft" not in listed
+    answer = json.loads(upnext("recommend", "--home", home, "u3", "--json").out)
+    assert answer["model_version"] == sound
+    assert upnext("train", "--home", home, "--warm").code == 0
+    assert not list(models.glob(".draft-*"))
 
 
 def test_a_home_without_versions_says_so(upnext, tmp_path: Path) -> None:

@@ -168,6 +168,21 @@ def test_too_little_news_leaves_the_ranker_as_it_was(home_with: Callable[..., Ho
         assert len(new["encoder.id.weight"]) >= len(old["encoder.id.weight"])
 
 
+def test_a_home_without_impressions_goes_on_from_what_was_chosen(tmp_path: Path) -> None:
+    data = simulate(WorldConfig(items=500, users=160, impressions=8_000, days=4, seed=2, start_at=START))
+    home = Home.open(Home.create(tmp_path / "home").directory, SMALL)
+    log = home.log()
+    log.upsert_items(data.items)
+    log.append_events(data.events.filter(pl.col("event_type") != "impression"))
+    log.close()
+    first, second = _train(home, THEN).manifest, _train(home, warm=True).manifest
+    for manifest in (first, second):
+        assert manifest.details["examples"] == "choices"
+        assert manifest.tasks == ("click",)
+    assert [point["epoch"] for point in second.metrics["ranker"]["curve"]] == [0.0, 1.0]
+    assert second.metrics["against_active"]["active"].keys() == {"click auc"}
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
