@@ -93,40 +93,27 @@ def _shown(settings: Mapping[str, Any], key: str) -> str:
 def fit_warm(data: TrainingData, config: Config, start: Start, draft: Path, progress: Progress) -> Fit:
     """Write the next version into ``draft``. Raises HomeError when the catalogue no longer fits the weights."""
     live = data.live
-    fresh = data.vocabulary(data.interactions(data.until)[0])
-    if fresh.vector_size != start.vocabulary.vector_size:
-        raise HomeError(
-            f"items come with vectors of length {fresh.vector_size}, version {start.version} was trained with "
-            f"{start.vocabulary.vector_size}. Run `upnext train`, in full."
-        )
-    vocabulary = grow_vocabulary(start.vocabulary, fresh)
+    vocabulary = _grown(data, start)
     rows = moved_rows(start.vocabulary, vocabulary)
-    model = build(config, live, start.folder, start.version)
-    names = tuple(name for hydrator in hydrators(config, live, model.sources.scorers) for name in hydrator.names)
-    if names != start.spec.feature_names:
-        differ = sorted(set(names) ^ set(start.spec.feature_names))
-        raise HomeError(
-            f"version {start.version} was trained on other features (not in both: {', '.join(differ[:5])}). Run "
-            "`upnext train`, in full."
-        )
+    sources = build(config, live, start.folder, start.version).sources
+    names = tuple(name for hydrator in hydrators(config, live, sources.scorers) for name in hydrator.names)
+    _same_features(start, names)
     replay = Replay(config.features, live.roles, live.catalogue, data.events)
     tasks = _tasks(start.spec, config)
-    examples = _examples(data, config, start, model.sources, replay, tasks, progress)
-    table = None
-    if _enough(examples, start, progress):
+    examples = _examples(data, config, start, sources, replay, tasks, progress)
+    first, table = _first_new(examples, start), None
+    if _enough(examples, first, progress):
         table = ranker_data(
-            examples, replay, live, model.sources.scorers, start.manifest.until_ms, vocabulary, config, progress,
+            examples, replay, live, sources.scorers, start.manifest.until_ms, vocabulary, config, progress,
             start.spec.actions,
         )  # fmt: skip
         share = max(VALIDATION_SHARE, config.training.validation_share)
-        new = table.batch - _first_new(examples, start)
-        table = replace(table, validation_from=max(1, table.batch - int(share * new)))
-    first = _first_new(examples, start)
+        table = replace(table, validation_from=max(1, table.batch - int(share * (table.batch - first))))
     curve = _continue_ranker(data, config, start, vocabulary, rows, table, first, draft, progress)
-    sources = _continue_sources(data, config, start, vocabulary, rows, draft, progress)
+    recall = _continue_sources(data, config, start, vocabulary, rows, draft, progress)
     return Fit(
         metrics={
-            "sources": sources,
+            "sources": recall,
             "ranker": {"rows": len(examples) if table else 0, "tasks": list(tasks), "curve": curve},
         },
         tasks=tasks,
@@ -138,6 +125,25 @@ def fit_warm(data: TrainingData, config: Config, start: Start, draft: Path, prog
         },
         held=None if table is None else _held(examples, table, names, replay),
     )
+
+
+def _grown(data: TrainingData, start: Start) -> Vocabulary:
+    fresh = data.vocabulary(data.interactions(data.until)[0])
+    if fresh.vector_size != start.vocabulary.vector_size:
+        raise HomeError(
+            f"items come with vectors of length {fresh.vector_size}, version {start.version} was trained with "
+            f"{start.vocabulary.vector_size}. Run `upnext train`, in full."
+        )
+    return grow_vocabulary(start.vocabulary, fresh)
+
+
+def _same_features(start: Start, names: tuple[str, ...]) -> None:
+    if names != start.spec.feature_names:
+        differ = sorted(set(names) ^ set(start.spec.feature_names))
+        raise HomeError(
+            f"version {start.version} was trained on other features (not in both: {', '.join(differ[:5])}). Run "
+            "`upnext train`, in full."
+        )
 
 
 def _learned_until(start: Start, examples: Examples, table: RankerData | None, until: int) -> int:
@@ -181,8 +187,8 @@ def _first_new(examples: Examples, start: Start) -> int:
     return int(np.searchsorted(examples.moments.now, start.manifest.until_ms, side="left"))
 
 
-def _enough(examples: Examples, start: Start, progress: Progress) -> bool:
-    old = int(examples.moments.offsets[_first_new(examples, start)])
+def _enough(examples: Examples, first: int, progress: Progress) -> bool:
+    old = int(examples.moments.offsets[first])
     new = len(examples) - old
     if new < FEWEST_ROWS:
         progress.say(f"Ranker: left as it is, there are only {new:,} new rows to learn from")
