@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +69,7 @@ def refused(done: Done) -> str:
 
 def test_the_verbs() -> None:
     assert VERBS == [
-        "demo", "evaluate", "explain", "import", "init", "recommend", "serve", "simulate", "train",
+        "demo", "evaluate", "explain", "import", "init", "models", "recommend", "serve", "simulate", "train",
     ]  # fmt: skip
 
 
@@ -103,6 +106,14 @@ def test_what_is_not_a_command_is_refused(upnext, words: list[str]) -> None:
     assert "Usage: " in done.err
     assert "Error: " in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("verb", ["list", "activate", "rollback"])
+def test_every_verb_on_versions_explains_itself(upnext, verb: str) -> None:
+    done = upnext("models", verb, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"  {verb} " in upnext("models", "--help").out
+    assert "--home" in done.out
 
 
 WITH_HOME = [["train"], ["evaluate"], ["recommend", "ann"], ["explain", "ann", "fox"], ["import", "x.csv"], ["serve"]]
@@ -265,9 +276,101 @@ def test_a_place_that_cannot_be_written_is_refused_in_a_sentence(upnext, shop: S
                                                     "--users", "50", "--impressions", "20"))  # fmt: skip
 
 
-def test_a_damaged_model_is_named(upnext, shop: Shop, tmp_path: Path) -> None:
-    import shutil
+def test_versions_are_made_listed_activated_and_rolled_back(upnext, shop: Shop, tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    shutil.copytree(shop.home, home)
+    (first,) = [entry.name for entry in (home / "var" / "models").iterdir() if entry.is_dir()]
+    warm = upnext("train", "--home", home, "--warm", "--until", "2025-01-09T16:00")
+    assert warm.code == 0, warm.err
+    second = warm.out.split("Published ")[1].split()[0]
+    assert re.search(rf"new events since version {first}", warm.out)
+    assert "Active: " in warm.out
+    listed = upnext("models", "list", "--home", home).out
+    assert re.search(rf"^  +{first} .*[\d,]+ *click auc 0\.\d{{4}}", listed, re.MULTILINE)
+    assert re.search(rf"^\* +{second} ", listed, re.MULTILINE)
+    assert "2025-01-09 16:00" in listed
+    assert "(warm)" in listed
+    assert upnext("models", "rollback", "--home", home).out == f"Active: {first}\n"
+    assert re.search(rf"^\* +{first} ", upnext("models", "list", "--home", home).out, re.MULTILINE)
+    assert f"no other version was active before {first}" in refused(upnext("models", "rollback", "--home", home))
+    assert upnext("models", "activate", "--home", home, second[:-1]).out == f"Active: {second}\n"
+    for unknown in ("1999", "nonsense"):
+        told = refused(upnext("models", "activate", "--home", home, unknown))
+        assert f"{unknown!r}: there is no such model version" in told
+        assert f"{first}, {second}" in told
+    again = upnext("train", "--home", home, "--warm", "--until", "2025-01-09T16:00")
+    assert again.code == 0
+    assert "Nothing is new" in again.out
+    assert "no version was made" in again.out
 
+
+def test_a_worse_version_does_not_serve_and_the_command_says_why(upnext, shop: Shop, tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    shutil.copytree(shop.home, home)
+    worse = ["train", "--home", home, "--set", "ranking.learning_rate=1e-9", "--set", "training.max_regression=0"]
+    done = upnext(*worse)
+    assert done.code == 0, done.err
+    version = done.out.split("Published ")[1].split()[0]
+    told = " ".join(done.out.split())
+    assert "Not activated: its mean AUC is lower than the active version's by 0." in told
+    assert f"upnext models activate --home {home} {version}" in told
+    assert upnext("models", "activate", "--home", home, version).code == 0
+    assert "exclude each other" in refused(upnext("train", "--home", home, "--force", "--no-activate"))
+
+
+def test_damaged_versions_are_shown_as_damaged_and_not_activated(upnext, shop: Shop, tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    shutil.copytree(shop.home, home)
+    models = home / "var" / "models"
+    (sound,) = [entry.name for entry in models.iterdir() if entry.is_dir()]
+    broken = "20250101-000000-0000"
+    shutil.copytree(models / sound, models / broken)
+    manifest = json.loads((models / broken / "manifest.json").read_text())
+    (models / broken / "manifest.json").write_text(json.dumps({**manifest, "version": broken}))
+    assert "damaged" not in upnext("models", "list", "--home", home).out.lower()
+    (models / broken / "ranker" / "scorer.onnx").write_bytes(b"half written")
+    (models / ".draft-left" / "ranker").mkdir(parents=True)
+    listed = upnext("models", "list", "--home", home).out
+    assert re.search(rf"^  +{broken} +damaged", listed, re.MULTILINE)
+    assert f"{broken}/ranker/scorer.onnx: is damaged" in " ".join(listed.split())
+    assert "draft" not in listed
+    assert "scorer.onnx: is damaged" in refused(upnext("models", "activate", "--home", home, broken))
+    assert (models / "active").read_text().split()[-1] == sound
+
+
+def test_a_training_that_is_killed_leaves_nothing_that_serves(upnext, shop: Shop, tmp_path: Path) -> None:
+    home = tmp_path / "shop"
+    shutil.copytree(shop.home, home)
+    models = home / "var" / "models"
+    sound = (models / "active").read_text()
+    training = subprocess.Popen(
+        [sys.executable, "-m", "upnext", "train", "--home", str(home)], stdout=subprocess.DEVNULL
+    )
+    ends = time.monotonic() + 120
+    while not list(models.glob(".draft-*/early/sources/*")):  # in the middle of writing
+        assert time.monotonic() < ends
+        assert training.poll() is None
+        time.sleep(0.01)
+    training.kill()
+    assert training.wait() == -signal.SIGKILL
+    assert list(models.glob(".draft-*"))
+    listed = upnext("models", "list", "--home", home).out
+    assert sound in listed
+    assert "draft" not in listed
+    answer = json.loads(upnext("recommend", "--home", home, "u3", "--json").out)
+    assert answer["model_version"] == sound
+    assert upnext("train", "--home", home, "--warm").code == 0
+    assert not list(models.glob(".draft-*"))
+
+
+def test_a_home_without_versions_says_so(upnext, tmp_path: Path) -> None:
+    upnext("init", tmp_path)
+    assert "no model version is published yet" in " ".join(upnext("models", "list", "--home", tmp_path).out.split())
+    assert "there are: none" in refused(upnext("models", "activate", "--home", tmp_path, "2025"))
+    assert "no version is active" in refused(upnext("train", "--home", tmp_path, "--warm"))
+
+
+def test_a_damaged_model_is_named(upnext, shop: Shop, tmp_path: Path) -> None:
     shutil.copytree(shop.home, tmp_path / "shop")
     scorer = next((tmp_path / "shop" / "var" / "models").rglob("scorer.onnx"))
     scorer.write_bytes(scorer.read_bytes()[:-7])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +14,8 @@ from upnext.content import (
     encode_items,
     encode_surfaces,
     encode_users,
+    grow_vocabulary,
+    moved_rows,
     place_users,
 )
 from upnext.errors import ArtifactError, DataError
@@ -135,6 +139,29 @@ def test_a_vocabulary_survives_saving(tmp_path) -> None:
         assert before.decode(range(len(before))) == after.decode(range(len(after)))
     assert np.array_equal(again.items, words.items)
     assert again.vector_size == 3
+
+
+def test_a_grown_vocabulary_keeps_every_code_and_says_where_the_rows_went() -> None:
+    old = vocabulary()
+    later = replace(
+        old, title=IdMap(["new", "fox", "newer"]), author=IdMap(["dora", "ann"]), category=IdMap(["arts"]),
+        items=np.array([0, 2, 3], np.int32), users=np.array([1, 7, 9], np.int32),
+    )  # fmt: skip
+    grown = grow_vocabulary(old, later, title_words=len(old.title) + 1)
+    for field in ("title", "category", "author", "attribute", "surface"):
+        names = getattr(old, field).names
+        assert getattr(grown, field).names[: len(names)] == names
+    assert grown.title.names[len(old.title) :] == ["new"]  # no room for a second
+    assert grown.author.names[len(old.author) :] == ["dora"]
+    assert grown.items.tolist() == [0, 1, 2, 3]
+    assert grown.users.tolist() == [1, 2, 7, 9]
+    rows = moved_rows(old, grown)
+    assert rows["items"].tolist() == [0, 2, 4]  # items 1 and 3
+    assert rows["users"].tolist() == [0, 2, 3]  # users 2 and 7
+    assert rows["title"].tolist() == list(range(len(old.title) + 1))
+    everyone = np.arange(10, dtype=np.int32)
+    before, after = place_users(everyone, old), place_users(everyone, grown)
+    np.testing.assert_array_equal(rows["users"][before][before > 0], after[before > 0])
 
 
 def test_a_missing_vocabulary_is_an_artifact_error(tmp_path) -> None:

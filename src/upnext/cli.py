@@ -78,15 +78,77 @@ def import_(home: Path, overrides: tuple[str, ...], mapping: Path | None, source
 @SET
 @click.option("--until", help="Learn only from what was received before this moment (ISO date or time, UTC).")
 @click.option("--seed", type=click.IntRange(min=0), help="Overrides training.seed.")
-def train(home: Path, overrides: tuple[str, ...], until: str | None, seed: int | None) -> None:
-    """Fit every model on the log and publish them as one version."""
+@click.option("--warm", is_flag=True, help="Go on from the active version, with the events since: much quicker.")
+@click.option("--activate/--no-activate", default=True, help="Let it serve, unless it is worse; or only publish it.")
+@click.option("--force", is_flag=True, help="Let it serve although it is worse (training.max_regression).")
+def train(
+    home: Path,
+    overrides: tuple[str, ...],
+    until: str | None,
+    seed: int | None,
+    warm: bool,
+    activate: bool,
+    force: bool,
+) -> None:
+    """Fit every model on the log and publish them as one version.
+
+    A running server takes it up by itself. A version that is worse than the active one is published, but not activated.
+    """
     need_training()
+    if force and not activate:
+        raise ConfigError("--force and --no-activate exclude each other: give one of them")
     from upnext.training.run import train as run
 
     opened = Home.open(home, (*overrides, *([] if seed is None else [f"training.seed={seed}"])))
     started = time.perf_counter()
-    manifest = run(opened, None if until is None else moment(until), bars())
-    console().print(f"Published {manifest.version} after {time.perf_counter() - started:.0f} s")
+    activation: Any = "always" if force else "guarded" if activate else "never"
+    trained = run(opened, None if until is None else moment(until), bars(), warm=warm, activation=activation)
+    if trained is None:
+        console().print("Nothing to learn: no version was made.")
+        return
+    version = trained.manifest.version
+    console().print(f"Published {version} after {time.perf_counter() - started:.0f} s")
+    console().print(f"{'Active' if trained.active else 'Not activated'}: {trained.why}")
+    if not trained.active:
+        console().print(f"To let it serve anyway: upnext models activate --home {home} {version}")
+
+
+@cli.group()
+def models() -> None:
+    """The published model versions: list them, activate one, go back to the one before.
+
+    A running server takes a change up within a second.
+    """
+
+
+@models.command("list")
+@HOME
+def list_(home: Path) -> None:
+    """Every version with what it learned from, how good it was, and whether it is sound."""
+    from upnext.terminal import versions_table
+
+    console().print(versions_table(Home.open(home).models()))
+
+
+@models.command()
+@HOME
+@click.argument("version")
+def activate(home: Path, version: str) -> None:
+    """Let VERSION serve, after its files were checked. The beginning of its name is enough."""
+    found = Home.open(home).models()
+    name = found.find(version)
+    found.activate(name)
+    console().print(f"Active: {name}")
+
+
+@models.command()
+@HOME
+def rollback(home: Path) -> None:
+    """Let the version serve that was active before; again, and the one before that."""
+    name, passed = Home.open(home).models().rollback()
+    for other in passed:
+        console().print(f"Passed over {other}: deleted or damaged")
+    console().print(f"Active: {name}")
 
 
 @cli.command()
@@ -132,8 +194,8 @@ def evaluate(
 @click.option("--host", help="Overrides serving.host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Overrides serving.port; 0 takes any free port.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Overrides serving.workers.")
-@click.option("--worker", type=int, hidden=True)
-@click.option("--fds", hidden=True)
+@click.option("--worker", type=int, hidden=True, help="The number of this process, when it is one of several.")
+@click.option("--fds", hidden=True, help="What the first process hands down to it.")
 def serve(
     home: Path,
     overrides: tuple[str, ...],

@@ -319,6 +319,12 @@ class TrainingConfig(Section):
     max_examples: int = Field(
         2_000_000, description="The ranker learns from at most this many rows, the latest.", ge=100
     )
+    max_regression: float = Field(
+        0.02,
+        description="A version whose mean AUC is lower than the active one's by more is not activated by itself.",
+        ge=0,
+        le=1,
+    )
 
 
 class EvaluationConfig(Section):

@@ -121,6 +121,30 @@ def build_vocabulary(
     )
 
 
+def grow_vocabulary(old: Vocabulary, fresh: Vocabulary, title_words: int = 50_000) -> Vocabulary:
+    """``old`` and what only ``fresh`` knows: every name keeps its code, new ones follow; items and users ascend.
+
+    ``fresh`` is of the same catalogue, later; beyond ``title_words`` no word is added.
+    """
+    names: dict[str, IdMap] = {}
+    for field in _NAMED:
+        known: IdMap = getattr(old, field)
+        more = [name for name in getattr(fresh, field).names if name not in known]
+        room = max(title_words - len(known), 0) if field == "title" else len(more)
+        names[field] = IdMap([*known.names, *more[:room]])
+    items, users = np.union1d(old.items, fresh.items), np.union1d(old.users, fresh.users)
+    return Vocabulary(**names, items=items.astype(np.int32), users=users.astype(np.int32), vector_size=old.vector_size)
+
+
+def moved_rows(old: Vocabulary, grown: Vocabulary) -> dict[str, Int64]:
+    """By field, the row that each row of an embedding table of ``old`` has in a table of ``grown``; 0 stays 0."""
+    rows = {field: np.arange(len(getattr(old, field)) + 1) for field in _NAMED}
+    for field in ("items", "users"):
+        places = np.searchsorted(getattr(grown, field), getattr(old, field)) + 1
+        rows[field] = np.concatenate([[0], places]).astype(np.int64)
+    return rows
+
+
 def encode_items(
     catalogue: Catalogue,
     author_names: Names,

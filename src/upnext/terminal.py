@@ -1,13 +1,17 @@
-"""Answers as tables for the terminal."""
+"""Answers and model versions as tables for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from upnext.errors import ArtifactError
+from upnext.storage.artifacts import Manifest, Models
 
 REASONS = 2  # the rest is in the JSON
 
@@ -22,3 +26,41 @@ def answer_table(answer: Mapping[str, Any]) -> RenderableType:
     parts += [Text(f"Degraded: {reason}", style="yellow") for reason in answer["degraded"]]
     parts.append(Text(f"{answer['took_ms']:.1f} ms, model {answer['model_version']}", style="dim"))
     return Group(*parts)
+
+
+def versions_table(models: Models) -> RenderableType:
+    """The published versions, oldest first, every file of them checked."""
+    active, versions = models.active(), models.versions()
+    if not versions:
+        return Text(f"{models.directory}: no model version is published yet. `upnext train` makes one.")
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "version", "created,\ntrained until", "events,\nsize", "validation"):
+        table.add_column(name, no_wrap=True)
+    damage: list[RenderableType] = []
+    for version in versions:
+        mark = "*" if version == active else ""
+        try:
+            table.add_row(mark, version, *_version_cells(models.open(version)[1]))
+        except ArtifactError as error:
+            table.add_row(mark, version, "", "", "damaged", style="red")
+            damage.append(Text(f"Damaged: {error}", style="red"))
+    lost = [] if active is None or active in versions else [Text(f"Active, but gone: {active}", style="red")]
+    return Group(table, *damage, *lost, Text("* = active", style="dim"))
+
+
+def _version_cells(manifest: Manifest) -> tuple[str, ...]:
+    events = f"{manifest.events:,}" if manifest.events else "?"  # one made by an earlier upnext
+    size = f"{manifest.bytes / 1e6:.1f} MB"
+    return f"{_when(manifest.created_at)}\n{_when(manifest.until_ms)}", f"{events}\n{size}", _validation(manifest)
+
+
+def _validation(manifest: Manifest) -> str:
+    """The figures of the ranker on its validation slice, one a line."""
+    ranker = manifest.metrics.get("ranker")
+    figures = ranker.get("validation", {}) if isinstance(ranker, Mapping) else {}
+    shown = [f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float) and name != "score"]
+    return "\n".join([*shown, *(["(warm)"] if "warm" in manifest.details else [])]) or "-"
+
+
+def _when(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,3 +213,102 @@ def test_publishing_at_the_same_time(models: Models) -> None:
     assert models.active() == models.versions()[-1]
     for version in made:
         models.open(version)
+
+
+# -- going back
+
+
+def test_rolling_back_twice_goes_further_back(models: Models) -> None:
+    first, second, third = (publish(models) for _ in range(3))
+    assert models.history() == [first, second, third]
+    assert models.rollback() == (second, [])
+    assert models.rollback() == (first, [])
+    assert models.active() == first
+    with pytest.raises(ArtifactError, match=f"no other version was active before {first}.*models activate.*{third}"):
+        models.rollback()
+    assert models.active() == first
+    models.activate(third)
+    assert models.rollback() == (first, [])
+
+
+def test_activating_the_active_version_is_no_step_of_the_history(models: Models) -> None:
+    first, second = publish(models), publish(models)
+    models.activate(second)
+    models.activate(second)
+    assert models.history() == [first, second]
+    models.activate(first)
+    assert models.history() == [first, second, first]
+    assert models.rollback() == (second, [])
+    assert models.rollback() == (first, [])
+
+
+def test_a_version_that_was_only_published_is_not_rolled_back_to(models: Models) -> None:
+    first = publish(models)
+    with models.draft() as draft:
+        (draft / "a").write_text("b")
+        models.publish(draft, MANIFEST, activate=False)
+    third = publish(models)
+    assert models.history() == [first, third]
+    assert models.rollback() == (first, [])
+
+
+def test_a_rollback_passes_over_what_is_damaged_or_gone_and_says_so(models: Models) -> None:
+    sound, broken, gone, last = (publish(models) for _ in range(4))
+    damage_byte(models.directory / broken / "ranker.onnx")
+    shutil.rmtree(models.directory / gone)
+    assert models.rollback() == (sound, [gone, broken])
+    assert models.history() == [sound]
+    models.activate(last)
+    damage_byte(models.directory / sound / "ranker.onnx")
+    with pytest.raises(ArtifactError, match=f"before {last}; {sound}: deleted or damaged"):
+        models.rollback()
+    assert models.active() == last
+
+
+def test_a_home_without_versions_cannot_go_back(models: Models) -> None:
+    with pytest.raises(ArtifactError, match="no other version was active before any"):
+        models.rollback()
+
+
+def test_the_history_is_bounded(models: Models) -> None:
+    first, second = publish(models), publish(models)
+    for _ in range(80):
+        models.activate(first)
+        models.activate(second)
+    assert len(models.history()) == 100
+    assert models.active() == second
+
+
+def test_a_damaged_pointer_is_mended_by_activating(models: Models) -> None:
+    first, second = publish(models), publish(models)
+    (models.directory / "active").write_text(f"{second}\nnonsense")
+    with pytest.raises(ArtifactError, match="'nonsense', which is no version"):
+        models.active()
+    models.activate(first)
+    assert models.history() == [first]
+
+
+def test_prune_keeps_what_a_rollback_would_go_back_to(models: Models) -> None:
+    first, second = publish(models), publish(models)
+    refused = []
+    for _ in range(3):
+        with models.draft() as draft:
+            (draft / "a").write_text("b")
+            refused.append(models.publish(draft, MANIFEST, activate=False))
+    assert models.prune(keep=1) == refused[:2]
+    assert models.versions() == [first, second, refused[2]]
+    assert models.rollback() == (first, [])
+
+
+def test_the_beginning_of_a_name_is_enough_when_it_is_unique(models: Models) -> None:
+    names = ["20250101-000000-aaaa", "20250101-000000-aaab", "20250102-000000-0000"]
+    for name in names:
+        (models.directory / name).mkdir(parents=True)
+        (models.directory / name / "manifest.json").write_text("{}")
+    assert models.find("20250102") == names[2]
+    assert models.find(names[0]) == names[0]
+    with pytest.raises(ArtifactError, match=f"may be any of {names[0]}, {names[1]}; write more"):
+        models.find("20250101")
+    for unknown in ("2024", "", "../.."):
+        with pytest.raises(ArtifactError, match=f"no such model version; there are: {', '.join(names)}"):
+            models.find(unknown)

@@ -14,9 +14,10 @@ from upnext.content import ItemContent, Vocabulary
 from upnext.ids import IdMap
 from upnext.ranking.multi_task import RankerSpec
 from upnext.ranking.tokens import Tokens
+from upnext.training.fitted_ranker import FittedRanker
 from upnext.training.item_encoder import ItemEncoder
 from upnext.training.progress import Silent
-from upnext.training.ranker import FittedRanker, RankerData, fit_ranker
+from upnext.training.ranker import RankerData, fit_ranker
 from upnext.training.ranker_network import RankerNetwork
 from upnext.types import Float32, Float64, Int16
 

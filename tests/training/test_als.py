@@ -38,6 +38,26 @@ def test_seed_decides_everything() -> None:
     assert not np.array_equal(one, other)
 
 
+def test_going_on_from_factors_needs_fewer_sweeps() -> None:
+    """Two sweeps from the factors of before end near where many sweeps from nothing do; two from nothing do not."""
+    interactions, few = checkerboard(), CONFIG.model_copy(update={"epochs": 2})
+    ended = fit_als(interactions, CONFIG.model_copy(update={"epochs": 200}), 0, 1, Silent()).item
+    on = fit_als(interactions, few, 5, 1, Silent(), ended[: ITEMS - 4]).item
+    anew = fit_als(interactions, few, 5, 1, Silent()).item
+    distance = [np.abs(found @ found.T - ended @ ended.T).max() for found in (on, anew)]
+    assert distance[0] < 0.2 * distance[1]
+    assert (np.abs(on).sum(axis=1) > 0).all()  # also those that were not there before
+
+
+def test_new_users_of_new_items_alone_get_factors() -> None:
+    old = checkerboard()
+    user, item = np.append(old.user, [USERS, USERS]), np.append(old.item, [ITEMS, ITEMS + 1])
+    ones = np.ones(len(user), np.float32)
+    later = Interactions(user.astype(np.int32), item.astype(np.int32), ones, np.arange(len(user)), USERS + 1, ITEMS + 2)
+    factors = fit_als(later, CONFIG, 0, 1, Silent(), fit_als(old, CONFIG, 0, 1, Silent()).item).item
+    assert (np.abs(factors[ITEMS:]).sum(axis=1) > 0).all()
+
+
 def test_an_item_without_events_has_no_factors() -> None:
     interactions = checkerboard()
     kept = interactions.item != 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 
 from tests.training import rankers
 from tests.training.rankers import CLICK, FEATURES, LIKE, ROWS, SEEN, TOKENS, WATCH, examples, fit, logistic, predict
+from upnext.content import moved_rows
 from upnext.evaluation.metrics import auc, ece, xauc
 from upnext.ranking.tokens import Tokens
 from upnext.training.calibration import platt
-from upnext.training.ranker import RankerData, _Fit
+from upnext.training.progress import Silent
+from upnext.training.ranker import RankerData, _Fit, continue_ranker
 from upnext.training.seconds import bin_of, seconds_edges
+from upnext.training.weights import Weights
 from upnext.types import Float32
 
 TRAIN, TEST = 500, 500  # requests
@@ -242,6 +246,60 @@ def test_few_requests_do_not_break_training() -> None:
         few = replace(few, validation_from=max(few.validation_from, 1))
         fitted = fit(few, {"click": CLICK, "watch": WATCH}, epochs=2)
         assert np.isfinite(predict(fitted, part(train, 0, 2))).all()
+
+
+def go_on(fitted: rankers.FittedRanker, data: RankerData | None, folder: Path, **how: object) -> rankers.FittedRanker:
+    """One more pass over ``data`` from the weights of ``fitted``."""
+    fitted.save(folder)
+    words = rankers.vocabulary()
+    start = Weights.load(folder, moved_rows(words, words))
+    config = rankers.CONFIG.model_copy(update={"epochs": 1, **how})
+    return continue_ranker(data, rankers.content(), words, fitted.spec, start, config, 0, Silent())
+
+
+def test_going_on_learns_what_is_new_and_keeps_what_was(tmp_path: Path) -> None:
+    train, test = of_features()
+    short = fit(part(train, 0, 60), {"click": CLICK}, epochs=1)
+    more = go_on(short, part(train, 60, TRAIN), tmp_path)
+    assert [point["epoch"] for point in more.curve] == [0.0, 1.0]
+    assert more.curve[1]["score"] > more.curve[0]["score"] + 0.02
+    before, after = predict(short, test), predict(more, test)
+    assert auc(test.labels["click"], after[:, 0]) > auc(test.labels["click"], before[:, 0]) + 0.02
+    assert ece(test.labels["click"], after[:, 0], bins=10) <= 0.08
+    assert more.spec == short.spec
+
+
+def test_going_on_without_data_changes_no_prediction(
+    learned: tuple[rankers.FittedRanker, RankerData], tmp_path: Path
+) -> None:
+    fitted, test = learned
+    again = go_on(fitted, None, tmp_path)
+    np.testing.assert_array_equal(predict(again, test), predict(fitted, test))
+    assert again.curve == []
+
+
+def test_a_pass_that_only_harms_is_not_kept(learned: tuple[rankers.FittedRanker, RankerData], tmp_path: Path) -> None:
+    """Labels at random but for the validation slice: what was learned validates better, and stays."""
+    fitted, test = learned
+    random = np.random.default_rng(0)
+    rows = int(test.offsets[test.validation_from])
+    labels = {name: np.concatenate([random.permutation(label[:rows]), label[rows:]]) for name, label in
+              test.labels.items()}  # fmt: skip
+    again = go_on(fitted, replace(test, labels=labels), tmp_path, learning_rate=0.1)
+    assert again.curve[1]["score"] < again.curve[0]["score"] - 0.02
+    kept, mine = fitted.network.state_dict(), again.network.state_dict()
+    np.testing.assert_array_equal(kept["of_row.weight"], mine["of_row.weight"])
+
+
+def test_a_few_rows_hardly_move_a_calibration_that_is_gone_on_from(
+    learned: tuple[rankers.FittedRanker, RankerData], tmp_path: Path
+) -> None:
+    fitted, test = learned
+    few = replace(part(test, 0, 6), validation_from=3)
+    none = {name: np.zeros_like(label) for name, label in few.labels.items()}  # nobody clicked, by chance
+    again = go_on(fitted, replace(few, labels=none), tmp_path, learning_rate=1e-9)
+    before, after = predict(fitted, test)[:, 0].mean(), predict(again, test)[:, 0].mean()
+    assert 0.5 * before < after < before
 
 
 def test_batches_hold_every_request_once_and_about_as_many_rows_as_asked() -> None:

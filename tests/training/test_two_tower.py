@@ -7,11 +7,13 @@ import torch
 
 from tests.candidates.towers import CONFIG, HOUR, LENGTH, RINGS, USERS, fit, world
 from upnext.config import TwoTowerConfig
+from upnext.content import moved_rows
 from upnext.training.progress import Silent
 from upnext.training.sequences import batch_of, sequences, user_ends
 from upnext.training.tower_trainer import TowerTrainer, sampled_softmax
 from upnext.training.two_tower import TwoTowerModel, fit_two_tower
 from upnext.training.user_tower import ServingUserTower, UserTower
+from upnext.training.weights import Weights
 
 LAST_STEP = 7000 * HOUR
 
@@ -140,6 +142,23 @@ def test_the_validation_slice_is_learned_in_the_end() -> None:
     assert not np.array_equal(once.vectors, more.vectors)
 
 
+def test_towers_go_on_from_their_weights(tmp_path: Path) -> None:
+    seen, content, words, attributes = world()
+    half = CONFIG.model_copy(update={"epochs": 1, "learning_rate": 1e-3})
+    shared = {"seed": 0, "threads": 1, "progress": Silent(), "validation_from": LAST_STEP}
+    first = fit_two_tower(seen, content, words, attributes, half, refit=False, **shared)
+    first.save(tmp_path)
+    start = Weights.load(tmp_path, moved_rows(words, words))
+    again = fit_two_tower(seen, content, words, attributes, half, refit=False, start=start, **shared)
+    assert again.recall[0] == first.recall[-1] == max(first.recall)
+    assert again.recall[-1] > first.recall[-1] + 0.05
+    some = np.array([3, 4], np.int32)
+    few = fit_two_tower(seen, content, words, attributes, half, start=start, users=some, **shared)
+    known = words.users.searchsorted(some) + 1
+    moved = (few.user_tower.user.weight != first.user_tower.user.weight).any(dim=1).nonzero()[:, 0]
+    assert set(moved.tolist()) <= set(known.tolist())
+
+
 def test_no_interactions_still_make_a_model(tmp_path: Path) -> None:
     seen, content, words, attributes = world()
     nothing = type(seen)(seen.user[:0], seen.item[:0], seen.weight[:0], seen.at[:0], USERS, len(content))
@@ -156,7 +175,7 @@ def test_what_is_saved(model: TwoTowerModel, tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "two_tower").iterdir()}
     assert names == {
         "user_tower.onnx", "item_tower.onnx", "item_vectors.npy", "index.faiss", "index_codes.npy", "index.json",
-        "vocabulary.json", "vocabulary_items.npy", "vocabulary_users.npy", "two_tower.json",
+        "vocabulary.json", "vocabulary_items.npy", "vocabulary_users.npy", "two_tower.json", "weights.npz",
     }  # fmt: skip
     settings = json.loads((tmp_path / "two_tower" / "two_tower.json").read_text())
     assert settings["history_size"] == CONFIG.history_size

@@ -1,7 +1,7 @@
 """Published model versions: folders that appear whole or not at all, checksummed, with a pointer to the active one.
 
 models/20261122-155500-1a2b/manifest.json   beside the files that it lists
-models/active                               the name of the version that serves
+models/active                               what was activated, one name a line; the last serves
 models/.draft-*                             being written; without effect until published
 """
 
@@ -28,6 +28,7 @@ MANIFEST, ACTIVE = "manifest.json", "active"
 _VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 _DRAFT = ".draft-"
 _TICKS = 65_536  # a second: four hexadecimal digits
+_REMEMBERED = 100  # activations
 
 
 class FileEntry(BaseModel):
@@ -51,6 +52,7 @@ class Manifest(BaseModel):
     last_offset: int = Field(-1, description="The last one; serving tails the log from here.")
     from_ms: int = Field(0, description="received_at of the first event, Unix ms.")
     until_ms: int = Field(0, description="Events received before this moment were learned from, Unix ms.")
+    events: int = Field(0, description="How many events were learned from.")
     config_digest: str = ""
     feature_names: tuple[str, ...] = ()
     feature_digest: str = ""
@@ -60,6 +62,11 @@ class Manifest(BaseModel):
     seeds: Mapping[str, int] = Field(default_factory=dict)
     details: Mapping[str, Any] = Field(default_factory=dict, description="Whatever else a model needs to be told.")
     files: Mapping[str, FileEntry] = Field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Of all files together."""
+        return sum(entry.bytes for entry in self.files.values())
 
 
 class Models:
@@ -114,19 +121,65 @@ class Models:
 
     def active(self) -> str | None:
         """The version that serves, None before the first was published."""
+        history = self.history()
+        return history[-1] if history else None
+
+    def history(self) -> list[str]:
+        """The versions in the order in which they became active; the last one serves.
+
+        It is one file with the pointer, so that both change together. A rollback takes the last line away.
+        """
         try:
-            name = (self.directory / ACTIVE).read_text(encoding="utf-8", errors="replace").strip()
+            text = (self.directory / ACTIVE).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
-            return None
-        if not _VERSION.fullmatch(name):
-            raise ArtifactError(f"{self.directory / ACTIVE}: names {name!r}, which is no version; {self._choices()}")
-        return name
+            return []
+        names = text.split() or [""]
+        for name in names:
+            if not _VERSION.fullmatch(name):
+                raise ArtifactError(
+                    f"{self.directory / ACTIVE}: names {name!r}, which is no version; {self._choices()}"
+                )
+        return names
+
+    def find(self, name: str) -> str:
+        """The one version whose name begins with ``name``. Raises ArtifactError where there is none, or several."""
+        found = [version for version in self.versions() if version.startswith(name)] if name else []
+        if len(found) > 1 and name not in found:
+            raise ArtifactError(f"{name!r} may be any of {', '.join(found)}; write more of the name")
+        if not found:
+            raise ArtifactError(f"{name!r}: there is no such model version; there are: {self._others()}")
+        return name if name in found else found[0]
 
     def activate(self, version: str) -> None:
         """Let ``version`` serve, after all its files were checked."""
         self.open(version)
         with self._alone():
             self._point_to(version)
+
+    def rollback(self) -> tuple[str, list[str]]:
+        """Let the version that served before the active one serve again; returns it, and those passed over.
+
+        Versions that were deleted or damaged since are passed over. Raises ArtifactError, and changes nothing,
+        where no sound one is left.
+        """
+        passed: list[str] = []
+        with self._alone():
+            history = self.history()
+            for place in range(len(history) - 2, -1, -1):
+                if history[place] == history[-1]:
+                    continue
+                try:
+                    self.open(history[place])
+                except ArtifactError:
+                    passed.append(history[place])
+                    continue
+                self._write_history(history[: place + 1])
+                return history[place], passed
+        was = f"; {', '.join(passed)}: deleted or damaged" if passed else ""
+        raise ArtifactError(
+            f"{self.directory}: no other version was active before {history[-1] if history else 'any'}{was}. "
+            f"`upnext models activate` takes any of: {self._others()}"
+        )
 
     def open(self, version: str | None = None) -> tuple[Path, Manifest]:
         """The folder and manifest of a version (None = the active one), every file checked against its checksum.
@@ -145,9 +198,14 @@ class Models:
         return folder, manifest
 
     def prune(self, keep: int) -> list[str]:
-        """Delete all but the latest ``keep`` versions, never the active one; returns the names of the deleted."""
-        active, versions = self.active(), self.versions()
-        doomed = [name for name in versions[: max(len(versions) - keep, 0)] if name != active]
+        """Delete all but the latest ``keep`` versions; returns the names of the deleted.
+
+        Never the active one, nor the one that a rollback would go back to.
+        """
+        history, versions = self.history(), self.versions()
+        before = [name for name in history if name != history[-1] and name in versions]
+        wanted = {*history[-1:], *before[-1:]}
+        doomed = [name for name in versions[: max(len(versions) - keep, 0)] if name not in wanted]
         for name in doomed:
             with self.draft() as trash:  # gone at once for readers, whatever happens to us now
                 (self.directory / name).rename(trash / name)
@@ -178,12 +236,23 @@ class Models:
             raise ArtifactError(f"{path}: is damaged, its checksum differs; {self._choices()}")
 
     def _choices(self) -> str:
-        others = ", ".join(self.versions()) or "none"
-        return f"train anew (`upnext train`) or activate another version (there are: {others})"
+        return f"train anew (`upnext train`) or activate another version (there are: {self._others()})"
+
+    def _others(self) -> str:
+        return ", ".join(self.versions()) or "none"
 
     def _point_to(self, version: str) -> None:
+        """Put the version at the end of the history; a damaged history is begun anew."""
+        try:
+            history = self.history()
+        except ArtifactError:
+            history = []
+        if history[-1:] != [version]:
+            self._write_history([*history, version])
+
+    def _write_history(self, names: list[str]) -> None:
         pointer = self.directory / f"{_DRAFT}{ACTIVE}"
-        pointer.write_text(version, "utf-8")
+        pointer.write_text("\n".join(names[-_REMEMBERED:]), "utf-8")
         _sync(pointer)
         pointer.replace(self.directory / ACTIVE)
         _sync(self.directory)

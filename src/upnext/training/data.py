@@ -28,7 +28,8 @@ class TrainingData:
     def read(cls, live: Live, until: int | None) -> TrainingData:
         """Raises HomeError when there is too little to learn from."""
         events = live.all_events()
-        end = int(events.received_at.max(initial=0)) + 1 if until is None else until
+        end = int(events.received_at.max(initial=0)) + 1
+        end = end if until is None else min(until, end)
         events = events.take(events.received_at < end)
         data = cls(live, events, end)
         found = len(data.positive_rows(events))

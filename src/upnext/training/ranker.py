@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,19 +13,20 @@ from torch import Tensor, nn
 from upnext.config import RankingConfig, TaskConfig
 from upnext.content import ItemContent, Vocabulary
 from upnext.evaluation.metrics import auc, gauc, xauc
-from upnext.ranking.multi_task import ITEM_ENCODER_FILE, ITEM_VECTORS_FILE, SCORER_FILE, RankerSpec
+from upnext.ranking.multi_task import RankerSpec
 from upnext.ranking.tokens import Tokens
 from upnext.training.calibration import platt
-from upnext.training.export import export_onnx
+from upnext.training.fitted_ranker import FittedRanker
 from upnext.training.item_encoder import ItemEncoder, content_tensors
 from upnext.training.progress import Progress
 from upnext.training.ranker_network import RankerNetwork
 from upnext.training.seconds import bin_of, seconds_edges
+from upnext.training.weights import Weights
 from upnext.types import Float32, Int16, Int32, Int64, ragged_rows
 
 SECONDS_LOSS = 0.3
+HELD_ON_TO = 10.0  # weight of a calibration that is gone on from, in rows with an even chance of either label
 POSITION_PACE = 30.0  # learning rate of the positions, of that of the rest
-ITEMS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,48 +47,6 @@ class RankerData:
     @property
     def batch(self) -> int:
         return len(self.user)
-
-
-@dataclass(frozen=True)
-class FittedRanker:
-    """The trained network with its item encoder, and how the training went."""
-
-    spec: RankerSpec
-    network: RankerNetwork
-    encoder: ItemEncoder
-    content: ItemContent
-    curve: list[dict[str, float]]
-
-    def save(self, directory: Path) -> None:
-        """Write scorer, item encoder, item vectors and spec. Raises ArtifactError if an export is not faithful."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self.spec.save(directory)
-        vectors = _encode_all(self.encoder, self.content)
-        np.save(directory / ITEM_VECTORS_FILE, vectors, allow_pickle=False)
-        few = self.content.take(slice(0, 3))
-        columns = dict(zip(few.columns(), content_tensors(few), strict=True))
-        export_onnx(
-            self.encoder, columns, ["vector"], {name: {0: "n"} for name in columns}, directory / ITEM_ENCODER_FILE
-        )
-        self._export_scorer(vectors, directory / SCORER_FILE)
-
-    def _export_scorer(self, vectors: Float32, path: Path) -> None:
-        size, length = vectors.shape[1], self.spec.history_size
-        random = torch.Generator().manual_seed(0)
-        inputs = {
-            "features": torch.randn(3, len(self.spec.feature_names), generator=random),
-            "item": torch.from_numpy(vectors[np.arange(3) % len(vectors)]),
-            "history": torch.randn(1, length, size, generator=random),
-            "known": (torch.arange(length) % 3 > 0).float()[None],
-            "actions": torch.ones(1, length),
-            "value": torch.ones(1, length),
-            "age": torch.ones(1, length),
-            "user": torch.zeros(1, dtype=torch.int64),
-            "attribute": torch.zeros(1, 2, dtype=torch.int64),
-            "surface": torch.zeros(1, dtype=torch.int64),
-        }
-        dynamic = {"features": {0: "n"}, "item": {0: "n"}, "attribute": {1: "a"}, "predictions": {0: "n"}}
-        export_onnx(self.network, inputs, ["predictions"], dynamic, path)
 
 
 def fit_ranker(
@@ -115,17 +73,46 @@ def fit_ranker(
     network = _network(data, vocabulary, spec, tasks, config)
     fit = _Fit(data, content, spec, network, encoder, config, seed)
     curve = fit.run(progress)
-    fit.calibrate()
+    fit.calibrate(data.validation_from)
     return FittedRanker(spec, network.eval(), encoder.eval(), content, curve)
 
 
-def _network(
-    data: RankerData, vocabulary: Vocabulary, spec: RankerSpec, tasks: Mapping[str, TaskConfig], config: RankingConfig
+def continue_ranker(
+    data: RankerData | None,
+    content: ItemContent,
+    vocabulary: Vocabulary,
+    spec: RankerSpec,
+    start: Weights,
+    config: RankingConfig,
+    seed: int,
+    progress: Progress,
+    calibrate_from: int = 0,
+) -> FittedRanker:
+    """Go on from stored weights, and keep them where training makes the validation slice no better.
+
+    Calibrated on the requests from ``calibrate_from`` on: one pass hardly overfits, and the slice alone is small.
+    Without data the network stays as it is, but knows the new names of the vocabulary.
+    """
+    torch.manual_seed(seed)
+    encoder = ItemEncoder(vocabulary, config.embedding_size, config.id_dropout)
+    network = _untrained(
+        vocabulary, spec, config, [start.arrays[f"network.edges_{s}"] for s in range(len(spec.seconds_tasks))]
+    )
+    start.into("encoder", encoder)
+    start.into("network", network)
+    curve: list[dict[str, float]] = []
+    if data is not None:
+        fit = _Fit(data, content, spec, network, encoder, config, seed)
+        curve = fit.run(progress, at_least={"epoch": 0.0, **fit.validate()})
+        fit.calibrate(calibrate_from, HELD_ON_TO)
+    return FittedRanker(spec, network.eval(), encoder.eval(), content, curve)
+
+
+def _untrained(
+    vocabulary: Vocabulary, spec: RankerSpec, config: RankingConfig, edges: Sequence[Float32]
 ) -> RankerNetwork:
-    rows = int(data.offsets[data.validation_from])
-    edges = [seconds_edges(data.labels[name][:rows], tasks[name].cap) for name in spec.seconds_tasks]
-    network = RankerNetwork(
-        features=data.features.shape[1],
+    return RankerNetwork(
+        features=len(spec.feature_names),
         item_size=config.embedding_size,
         attributes=len(vocabulary.attribute),
         surfaces=len(vocabulary.surface),
@@ -140,6 +127,14 @@ def _network(
         dropout=config.dropout,
         id_dropout=config.id_dropout,
     )
+
+
+def _network(
+    data: RankerData, vocabulary: Vocabulary, spec: RankerSpec, tasks: Mapping[str, TaskConfig], config: RankingConfig
+) -> RankerNetwork:
+    rows = int(data.offsets[data.validation_from])
+    edges = [seconds_edges(data.labels[name][:rows], tasks[name].cap) for name in spec.seconds_tasks]
+    network = _untrained(vocabulary, spec, config, edges)
     train = data.features[:rows]
     network.mean.copy_(torch.from_numpy(train.mean(0)))
     network.scale.copy_(torch.from_numpy(1 / np.maximum(train.std(0), 1e-3)))
@@ -181,16 +176,20 @@ class _Fit:
             lr=config.learning_rate,
         )
 
-    def run(self, progress: Progress) -> list[dict[str, float]]:
+    def run(self, progress: Progress, at_least: dict[str, float] | None = None) -> list[dict[str, float]]:
+        """The curve by epoch; weights that validate no better than ``at_least`` are not kept."""
         batches = -(-int(self.data.offsets[self.data.validation_from]) // self.config.batch_size)
         total = batches * self.config.epochs
+        steps = total + self.config.epochs + 1
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
             [group["lr"] for group in self.optimiser.param_groups],
-            total_steps=total + self.config.epochs + 1,
-            pct_start=0.1,
+            total_steps=steps,
+            pct_start=max(0.1, 2 / steps),  # a warm-up of no step at all divides by zero
         )
-        best, best_score, curve = self._snapshot(), -np.inf, []
+        best, best_score, curve = self._snapshot(), -np.inf, list[dict[str, float]]()
+        if at_least is not None:
+            best_score, curve = at_least["score"], [at_least]
         with progress.track("ranker", total) as step:
             for epoch in range(self.config.epochs):
                 loss = self._epoch(schedule, step)
@@ -322,23 +321,24 @@ class _Fit:
                 found[f"{name} auc"] = float(auc(label, column))
                 if label.sum() >= 500:  # per-user figures of rare tasks are noise
                     found[f"{name} gauc"] = gauc(owner.astype(np.int64), label, column).mean
-        score = np.nanmean(list(found.values())) if found else 0.0
-        return {**found, "score": float(score)}
+        found = {name: value for name, value in found.items() if np.isfinite(value)}
+        return {**found, "score": float(np.mean(list(found.values()))) if found else 0.0}
 
-    def calibrate(self) -> None:
-        """Platt scaling a binary task (Platt 1999), and the mean of seconds, on the validation slice.
+    def calibrate(self, first: int, prior: float = 1.0) -> None:
+        """Platt scaling a binary task (Platt 1999), and the mean of seconds, on the requests from ``first`` on.
 
-        Both are fitted without the position, as serving predicts.
+        Both are fitted without the position, as serving predicts. ``prior`` holds on to the calibration there is.
         """
         data = self.data
-        requests = np.arange(data.validation_from, data.batch)
+        requests = np.arange(first, data.batch)
         if not len(requests):
             return
         self._settle_positions(requests)
         columns, rows = self._predict(requests, positioned=False)
         for t, name in enumerate(self.spec.binary_tasks):
-            a, b = platt(columns[t], data.labels[name][rows])
-            self.network.platt[t] = torch.tensor([a, b])
+            slope, offset = self.network.platt[t].tolist()  # (1, 0), or what is gone on from
+            a, b = platt(slope * columns[t] + offset, data.labels[name][rows], prior)
+            self.network.platt[t] = torch.tensor([a * slope, a * offset + b])
         for s, name in enumerate(self.spec.seconds_tasks):
             predicted, actual = columns[len(self.spec.binary_tasks) + s].mean(), data.labels[name][rows].mean()
             if predicted > 0 and actual > 0:
@@ -354,13 +354,3 @@ class _Fit:
             last = list(tower.children())[-1]
             assert isinstance(last, nn.Linear)
             last.bias[1 if t >= len(self.spec.binary_tasks) else 0 :] += average[t]
-
-
-@torch.no_grad()
-def _encode_all(encoder: ItemEncoder, content: ItemContent) -> Float32:
-    encoder.eval()
-    parts = [
-        encoder(*content_tensors(content.take(slice(start, start + ITEMS_AT_ONCE)))).numpy()
-        for start in range(0, len(content), ITEMS_AT_ONCE)
-    ]
-    return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, 1), np.float32)

@@ -47,8 +47,9 @@ def ranker_data(
     vocabulary: Vocabulary,
     config: Config,
     progress: Progress,
+    actions: tuple[str, ...] | None = None,
 ) -> RankerData:
-    """Everything the network reads of each row, as of its moment.
+    """Everything the network reads of each row, as of its moment; ``actions`` (None = all) get a bit of the tokens.
 
     Rows before ``scored_from`` (ms) get no source scores: the sources were fitted on what happened until then.
     """
@@ -56,7 +57,7 @@ def ranker_data(
     batch = len(moments.user)
     with progress.track("features as of each moment", batch) as step:
         features = replay.features(moments, step)
-    spec = RankerSpec((), (), actions_of(live), config.ranking.history_size, ())
+    spec = RankerSpec((), (), actions_of(live) if actions is None else actions, config.ranking.history_size, ())
     bits = spec.action_bits(live.roles.names)
     scores = SourceScores(scorers)
     matrix = np.zeros((len(moments.item), features.shape[1] + len(scores.names)), np.float32)

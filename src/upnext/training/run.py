@@ -1,14 +1,18 @@
 """``upnext train``: the log -> a published model version. Read top to bottom: this is the order of things.
 
 sources fitted on the first part -> their scores become features of later examples -> the ranker learns from the
-examples when to trust which source -> sources fitted again on everything -> published at once, or not at all
+examples when to trust which source -> sources fitted again on everything -> compared with the active version ->
+published at once, or not at all
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,56 +25,116 @@ from upnext.errors import HomeError
 from upnext.features.replay import Replay
 from upnext.home import Home
 from upnext.live import Live
-from upnext.storage.artifacts import Manifest, Models
+from upnext.storage.artifacts import Manifest
+from upnext.training.against_active import Comparison, Held, compare
 from upnext.training.choices import CHOICE_TASK, from_choices
 from upnext.training.data import TrainingData
 from upnext.training.examples import Examples, from_impressions, learnable
+from upnext.training.fit import ExampleKind, Fit, architecture
 from upnext.training.linear import fit_linear
 from upnext.training.progress import Progress
 from upnext.training.ranker import fit_ranker
 from upnext.training.ranker_data import actions_of, ranker_data
 from upnext.training.sources import fit_sources
+from upnext.training.warm import Start, fit_warm
 
 FEWEST_IMPRESSIONS = 1000  # fewer, and the ranker learns from choices instead
 
+Activation = Literal["guarded", "always", "never"]
 
-def train(home: Home, until: int | None, progress: Progress) -> Manifest:
+
+@dataclass(frozen=True)
+class Trained:
+    """A published version; ``why`` it serves or does not, as the rest of a sentence."""
+
+    manifest: Manifest
+    active: bool
+    why: str
+
+
+def train(
+    home: Home,
+    until: int | None,
+    progress: Progress,
+    *,
+    warm: bool = False,
+    activation: Activation = "guarded",
+) -> Trained | None:
     """Fit all models on what was received before ``until`` (ms; None = everything) and publish them.
 
-    Raises HomeError when the log holds too little to learn from.
+    With ``warm`` the active version goes on from where it ended; None when nothing has happened since. ``guarded``
+    activates unless the version is worse than the active one by more than ``training.max_regression``.
+    Raises HomeError when the log holds too little to learn from, or there is nothing that fits to go on from.
     """
     config, log = home.config, home.log()
-    seed = config.training.seed
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     try:
+        models = home.models()
+        start = Start.open(models, config) if warm else None
         live = Live(log, config, events=False)
         data = TrainingData.read(live, until)
-        models: Models = home.models()
+        if start is not None and not _anything_new(start, data, progress):
+            return None
         with models.draft() as draft:
-            metrics = _fit(data, config, draft, seed, progress)
-            version = models.publish(draft, _manifest(data, config, metrics))
+            fit = (
+                _fit(data, config, draft, progress) if start is None else fit_warm(data, config, start, draft, progress)
+            )
+            found = compare(models, config, live, draft, fit.held, fit.tasks, progress)
+            active, why = _verdict(found, activation, config.training.max_regression)
+            version = models.publish(draft, _manifest(data, config, fit, found), activate=active)
         models.prune(config.storage.keep_versions)
-        return models.open(version)[1]
+        return Trained(models.open(version)[1], active, why)
     finally:
         log.close()
 
 
-def _fit(data: TrainingData, config: Config, draft: Path, seed: int, progress: Progress) -> dict[str, object]:
-    live = data.live
+def _anything_new(start: Start, data: TrainingData, progress: Progress) -> bool:
+    if data.until < start.manifest.until_ms:
+        raise HomeError(
+            f"version {start.version} has learned from everything before {_when(start.manifest.until_ms)}; --until "
+            f"{_when(data.until)} is earlier. Name a later moment, or run `upnext train`, in full."
+        )
+    new = int(start.unlearned(data.events).sum())
+    said = f"{new:,} new events" if new else "Nothing is new"
+    progress.say(f"{said} since version {start.version} (trained until {_when(start.manifest.until_ms)})")
+    return new > 0
+
+
+def _verdict(found: Comparison, activation: Activation, margin: float) -> tuple[bool, str]:
+    if activation == "never":
+        return False, f"as asked; {found.said}"
+    if found.worse is None or found.worse <= margin:
+        return True, found.said
+    worse = f"its mean AUC is lower than the active version's by {found.worse:.4f}, more than "
+    said = f"{worse}training.max_regression = {margin:g}: {found.said}"
+    return activation == "always", said
+
+
+def _fit(data: TrainingData, config: Config, draft: Path, progress: Progress) -> Fit:
+    live, seed = data.live, config.training.seed
     vocabulary = data.vocabulary(data.interactions(data.until)[0])
     replay = Replay(config.features, live.roles, live.catalogue, data.events)
     split = _split(data, config)
     early = draft / "early"
     progress.say("Sources, on the first part of the window: their scores become features")
     fit_sources(data, vocabulary, split, config, early, seed, progress)
-    examples, tasks = _examples(data, config, replay, early, split, progress)
+    examples, tasks, kind = _examples(data, config, replay, early, split, progress)
     progress.say(f"Ranker: {len(examples):,} rows, tasks {', '.join(tasks)}")
-    ranker_metrics = _fit_ranker(data, config, vocabulary, replay, examples, tasks, early, draft, split, progress)
+    curve, held = _fit_ranker(data, config, vocabulary, replay, examples, tasks, early, draft, split, progress)
     shutil.rmtree(early)
     progress.say("Sources, on the whole window")
-    source_metrics = fit_sources(data, vocabulary, data.until, config, draft, seed, progress)
-    return {"sources": source_metrics, "ranker": ranker_metrics}
+    sources = fit_sources(data, vocabulary, data.until, config, draft, seed, progress)
+    return Fit(
+        metrics={"sources": sources, "ranker": {"rows": len(examples), "tasks": list(tasks), "curve": curve}},
+        tasks=tasks,
+        feature_names=held.names,
+        details={
+            "examples": kind,
+            "ranker_learned_until": int(held.examples.moments.now[0]),
+        },
+        held=held,
+    )
 
 
 def _split(data: TrainingData, config: Config) -> int:
@@ -82,7 +146,7 @@ def _split(data: TrainingData, config: Config) -> int:
 
 def _examples(
     data: TrainingData, config: Config, replay: Replay, early: Path, split: int, progress: Progress
-) -> tuple[Examples, dict[str, TaskConfig]]:
+) -> tuple[Examples, dict[str, TaskConfig], ExampleKind]:
     """Labelled rows: impressions with their outcomes, or, where there are none, what was chosen next."""
     live, tasks = data.live, config.ranking.tasks
     examples = from_impressions(data.events, live.roles, tasks, 0, data.until)
@@ -92,7 +156,7 @@ def _examples(
         for name in tasks.keys() - found.keys():
             progress.say(f"Task {name} is left out: too few {tasks[name].event!r} events on impressions")
         if found:
-            return examples, found
+            return examples, found, "impressions"
     progress.say("No impressions in the log: the ranker learns which candidate was chosen next (task click)")
     rows = data.positive_rows(data.events)
     rows = rows[data.events.received_at[rows] >= split]
@@ -103,7 +167,7 @@ def _examples(
             f"the sources proposed what was chosen next in only {len(examples.moments.user)} cases; too few to train "
             "a ranker on. Import more events, or raise the quotas in [candidates]."
         )
-    return examples, {CHOICE_TASK: tasks.get(CHOICE_TASK, TaskConfig(event="click", weight=1.0))}
+    return examples, {CHOICE_TASK: tasks.get(CHOICE_TASK, TaskConfig(event="click", weight=1.0))}, "choices"
 
 
 def _fit_ranker(
@@ -117,7 +181,8 @@ def _fit_ranker(
     draft: Path,
     split: int,
     progress: Progress,
-) -> dict[str, object]:
+) -> tuple[list[dict[str, float]], Held]:
+    """The training curve, and the validation slice."""
     live, seed, folder = data.live, config.training.seed, draft / RANKER_FOLDER
     scorers = load_sources(config, live, early).scorers
     rows = ranker_data(examples, replay, live, scorers, split, vocabulary, config, progress)
@@ -128,24 +193,33 @@ def _fit_ranker(
     fitted.save(folder)
     vocabulary.save(folder)
     fit_linear(rows, fitted.spec.columns, names, seed).save(folder)
-    return {"rows": len(examples), "tasks": list(tasks), "feature_names": list(names), "curve": fitted.curve}
+    return fitted.curve, Held(examples, rows.features, names, replay).part(min(rows.validation_from, rows.batch - 1))
 
 
-def _manifest(data: TrainingData, config: Config, metrics: dict[str, object]) -> Manifest:
-    ranker = metrics["ranker"]
-    names = tuple(ranker.pop("feature_names")) if isinstance(ranker, dict) else ()
-    events = data.events
+def _manifest(data: TrainingData, config: Config, fit: Fit, found: Comparison) -> Manifest:
+    events, names = data.events, fit.feature_names
+    compared = {"worse": found.worse, "said": found.said, "active": dict(found.active)}
     return Manifest(
         upnext=__version__,
-        first_offset=int(events.offset.min(initial=-1)),
+        first_offset=int(events.offset.min()) if len(events) else -1,
         last_offset=int(events.offset.max(initial=-1)),
         from_ms=int(events.received_at[0]) if len(events) else 0,
         until_ms=data.until,
         items_revision=data.live.items_revision,
+        events=len(events),
         config_digest=config.digest(),
         feature_names=names,
         feature_digest=hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
-        tasks=tuple(ranker["tasks"]) if isinstance(ranker, dict) else (),
-        metrics=metrics,
+        tasks=tuple(fit.tasks),
+        metrics={
+            **fit.metrics,
+            "ranker": {**fit.metrics["ranker"], "validation": dict(found.new)},
+            "against_active": compared,
+        },
         seeds={"training": config.training.seed},
+        details={**fit.details, "architecture": architecture(config)},
     )
+
+
+def _when(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")

@@ -26,6 +26,7 @@ from upnext.training.progress import Progress
 from upnext.training.sequences import sequences
 from upnext.training.tower_trainer import TowerTrainer
 from upnext.training.user_tower import DAY_MS, HOUR_MS, ServingUserTower, UserTower
+from upnext.training.weights import Weights, save_weights
 from upnext.types import Float32, Int32
 
 
@@ -42,13 +43,14 @@ class TwoTowerModel:
     recall: tuple[float, ...]
 
     def save(self, directory: Path) -> None:
-        """Write what serving needs: both towers (ONNX), item vectors, index, vocabulary, settings."""
+        """Write what serving needs: both towers (ONNX), item vectors, index, vocabulary, settings; and the weights."""
         directory.mkdir(parents=True, exist_ok=True)
         _export_user_tower(self.user_tower, self.config, directory / USER_TOWER_FILE)
         _export_item_tower(self.item_tower, self.content, directory / ITEM_TOWER_FILE)
         np.save(directory / VECTORS_FILE, self.vectors, allow_pickle=False)
         ItemIndex.build(np.arange(len(self.vectors), dtype=np.int32), self.vectors).save(directory)
         self.vocabulary.save(directory)
+        save_weights(directory, user_tower=self.user_tower, item_tower=self.item_tower)
         settings = {
             "embedding_size": self.config.embedding_size,
             "history_size": self.config.history_size,
@@ -70,21 +72,33 @@ def fit_two_tower(
     surface: Int32 | None = None,
     validation_from: int | None = None,
     refit: bool = True,
+    start: Weights | None = None,
+    users: Int32 | None = None,
 ) -> TwoTowerModel:
     """Train both towers on ``interactions``; rows of ``content`` are item codes, of ``user_attributes`` user codes.
 
     ``surface`` are vocabulary codes, one an interaction. Visits from ``validation_from`` (Unix ms) on decide when
     to stop (None = train all epochs); with ``refit`` a short last training takes them in.
+
+    With ``start`` the towers go on from stored weights, whose recall is the first of the curve; with ``users``
+    they learn from the sequences of these alone.
     """
     seen = sequences(interactions, surface)
     everything = np.arange(len(seen))
-    early = seen.began < (np.iinfo(np.int64).max if validation_from is None else validation_from)
+    if users is not None:
+        everything = everything[np.isin(seen.user, users)]
+    early = seen.began[everything] < (np.iinfo(np.int64).max if validation_from is None else validation_from)
     train, held_out = everything[early], everything[~early]
     with _seeded(seed, threads):
         trainer = TowerTrainer(seen, content, vocabulary, user_attributes, config, seed)
         queries = trainer.validation_queries(held_out)
+        before: list[float] = []
+        if start is not None:
+            start.into("item_tower", trainer.item_tower)
+            start.into("user_tower", trainer.user_tower)
+            before = [trainer.recall(queries)] if len(queries) else []
         with progress.track("two-tower", trainer.steps(train) * trainer.epochs(train)) as step:
-            recall = trainer.fit(train, queries, step)
+            recall = before + trainer.fit(train, queries, step)
         if refit and len(held_out):
             with progress.track("two-tower, all", trainer.steps(everything) * trainer.refit_epochs(everything)) as step:
                 trainer.refit(everything, step)

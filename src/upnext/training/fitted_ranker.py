@@ -1,0 +1,75 @@
+"""A trained ranker as it leaves training: what serving reads, and the weights that a later training goes on from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from upnext.content import ItemContent
+from upnext.ranking.multi_task import ITEM_ENCODER_FILE, ITEM_VECTORS_FILE, SCORER_FILE, RankerSpec
+from upnext.training.export import export_onnx
+from upnext.training.item_encoder import ItemEncoder, content_tensors
+from upnext.training.ranker_network import RankerNetwork
+from upnext.training.weights import save_weights
+from upnext.types import Float32
+
+ITEMS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class FittedRanker:
+    """The trained network with its item encoder, and how the training went."""
+
+    spec: RankerSpec
+    network: RankerNetwork
+    encoder: ItemEncoder
+    content: ItemContent
+    curve: list[dict[str, float]]
+
+    def save(self, directory: Path) -> None:
+        """Write scorer, item encoder, item vectors, spec and weights.
+
+        Raises ArtifactError if an export is not faithful.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        self.spec.save(directory)
+        save_weights(directory, network=self.network, encoder=self.encoder)
+        vectors = _encode_all(self.encoder, self.content)
+        np.save(directory / ITEM_VECTORS_FILE, vectors, allow_pickle=False)
+        few = self.content.take(slice(0, 3))
+        columns = dict(zip(few.columns(), content_tensors(few), strict=True))
+        export_onnx(
+            self.encoder, columns, ["vector"], {name: {0: "n"} for name in columns}, directory / ITEM_ENCODER_FILE
+        )
+        self._export_scorer(vectors, directory / SCORER_FILE)
+
+    def _export_scorer(self, vectors: Float32, path: Path) -> None:
+        size, length = vectors.shape[1], self.spec.history_size
+        random = torch.Generator().manual_seed(0)
+        inputs = {
+            "features": torch.randn(3, len(self.spec.feature_names), generator=random),
+            "item": torch.from_numpy(vectors[np.arange(3) % len(vectors)]),
+            "history": torch.randn(1, length, size, generator=random),
+            "known": (torch.arange(length) % 3 > 0).float()[None],
+            "actions": torch.ones(1, length),
+            "value": torch.ones(1, length),
+            "age": torch.ones(1, length),
+            "user": torch.zeros(1, dtype=torch.int64),
+            "attribute": torch.zeros(1, 2, dtype=torch.int64),
+            "surface": torch.zeros(1, dtype=torch.int64),
+        }
+        dynamic = {"features": {0: "n"}, "item": {0: "n"}, "attribute": {1: "a"}, "predictions": {0: "n"}}
+        export_onnx(self.network, inputs, ["predictions"], dynamic, path)
+
+
+@torch.no_grad()
+def _encode_all(encoder: ItemEncoder, content: ItemContent) -> Float32:
+    encoder.eval()
+    parts = [
+        encoder(*content_tensors(content.take(slice(start, start + ITEMS_AT_ONCE)))).numpy()
+        for start in range(0, len(content), ITEMS_AT_ONCE)
+    ]
+    return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, 1), np.float32)
