@@ -194,16 +194,12 @@ def evaluate(
 @click.option("--host", help="Overrides serving.host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Overrides serving.port; 0 takes any free port.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Overrides serving.workers.")
-@click.option("--worker", type=int, hidden=True, help="The number of this process, when it is one of several.")
-@click.option("--fds", hidden=True, help="What the first process hands down to it.")
 def serve(
     home: Path,
     overrides: tuple[str, ...],
     host: str | None,
     port: int | None,
     workers: int | None,
-    worker: int | None,
-    fds: str | None,
 ) -> None:
     """Answer over HTTP, until interrupted."""
     # One thread a request, as many requests at once as cores: FAISS reads this when it is loaded, below.
@@ -213,8 +209,8 @@ def serve(
     opened = Home.open(home, overrides)
     from upnext.serving.app import run_server, run_worker
 
-    if worker is not None and fds is not None:
-        run_worker(opened, worker, *(int(descriptor) for descriptor in fds.split(",")))
+    if (handed_down := os.environ.get("UPNEXT_WORKER")) is not None:  # this process is one of several
+        run_worker(opened, *(int(number) for number in handed_down.split(",")))
         return
     settings = (f"--set={override}" for override in overrides)
     run_server(opened, host, port, ready, [sys.executable, "-m", "upnext", "serve", f"--home={home}", *settings])

@@ -39,7 +39,7 @@ class Supervisor:
     """``run`` returns when it was told to end. Raises UpnextError when workers cannot stay up."""
 
     def __init__(self, command: Sequence[str], listener: socket.socket, workers: int, counting: Path) -> None:
-        """``command`` is completed with ``--worker NUMBER --fds LISTENER,READY,LIFELINE``.
+        """``command`` finds its number and the descriptors listener, ready, lifeline in ``UPNEXT_WORKER``.
 
         ``counting`` is the folder in which the workers' metrics add up.
         """
@@ -65,10 +65,13 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         descriptors = self._listener.fileno(), self._ready_out, self._lifeline_in
-        command = [*self._command, "--worker", str(number), "--fds", ",".join(map(str, descriptors))]
         # A session of its own: an interrupt from the terminal reaches the supervisor alone, which passes it on.
-        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._counting)}
-        process = subprocess.Popen(command, pass_fds=descriptors, start_new_session=True, env=environment)
+        environment = {
+            **os.environ,
+            "PROMETHEUS_MULTIPROC_DIR": str(self._counting),
+            "UPNEXT_WORKER": ",".join(map(str, (number, *descriptors))),
+        }
+        process = subprocess.Popen(self._command, pass_fds=descriptors, start_new_session=True, env=environment)
         self._workers[number] = _Worker(process, time.monotonic())
 
     def _watch(self) -> None:
