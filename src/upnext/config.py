@@ -251,10 +251,13 @@ class FiltersConfig(Section):
 
 
 class ExplorationConfig(Section):
-    """[reranking.exploration] A slot for items that few people have seen, with its propensity logged."""
+    """[reranking.exploration] The promise to new items: their first impressions within hours, at a bounded price."""
 
-    slots: int = Field(1, description="Slots of a slate of 10 (in proportion for other sizes).", ge=0, le=10)
-    max_impressions: float = Field(50.0, description="Items shown fewer times than this can be explored.", ge=0)
+    budget: float = Field(
+        0.1, description="Share of all slots, at most, for items that are owed impressions; 0 = none.", ge=0, le=1
+    )
+    max_impressions: float = Field(50.0, description="Impressions that every new item is promised.", ge=0)
+    within_hours: float = Field(24.0, description="How long after its publication the promise is open.", gt=0)
     pool: int = Field(50, description="The best of them by optimistic value, among which one is drawn.", ge=1)
 
 
