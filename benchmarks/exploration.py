@@ -68,7 +68,7 @@ class Setting:
     slates_a_day: int = 2600
     days_before: int = 23
     days_of_log: int = 6
-    log_slates_a_day: int = 600
+    log_slates_a_day: int = 480
     nights: bool = True
     overrides: tuple[str, ...] = SMALL
 

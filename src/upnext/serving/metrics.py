@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from upnext.serving.engine import Engine
+from upnext.serving.exploration_metrics import ExplorationMetrics
 from upnext.serving.ingest import Fates
 from upnext.types import Requests, Slate
 
@@ -41,6 +42,7 @@ class Metrics:
             "upnext_degraded", "Answers that were degraded, by stage.", ["stage"], registry=registry
         )
         self._events = Counter("upnext_events", "Events by fate.", ["fate"], registry=registry)
+        self._exploration = ExplorationMetrics(registry)
         self._model = Gauge("upnext_model_info", "1 for the version that serves.", ["version"], registry=registry)
         self._gauges = {
             name: Gauge(f"upnext_{name}", help_, registry=registry)
@@ -78,6 +80,7 @@ class Metrics:
         self._gauges["items"].set(len(live.catalogue.ids))
         self._gauges["users"].set(len(live.users.ids))
         self._gauges["impressions_dropped"].set(engine.impressions.dropped)
+        self._exploration.take(live.promises.standing())
         self._model.clear()
         self._model.labels(engine.funnels.version or "none").set(1)
         return generate_latest(self.registry)
