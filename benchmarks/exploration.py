@@ -1,4 +1,4 @@
-"""What the promise to new items costs and brings: two weeks of one world, with exploration and without.
+"""What the promise to new items costs and brings: the same days of one world, with exploration and without.
 
 Both arms are the real funnel on a real home, with the same world, users, moments and dice, trained anew every
 night; they differ by `reranking.exploration.budget`, which is 0 in the control.
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,16 +24,23 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from upnext.home import Home
+from upnext.pipeline import Funnel
 from upnext.serving.engine import Engine
-from upnext.simulation.closed_loop import Outcome, Visits, draw_visits, first_impressions, run
+from upnext.simulation.closed_loop import (
+    Outcome,
+    Visits,
+    draw_visits,
+    expected_seconds,
+    first_impressions,
+    run,
+)
 from upnext.simulation.frames import SimulatedData, simulate
 from upnext.simulation.world import DAY_MS, WorldConfig
 from upnext.training.progress import Silent
 from upnext.training.run import train
-from upnext.types import Int32, Int64
+from upnext.types import Candidates, Float64, Int32, Int64, Order, Requests
 
 HOUR_MS = 3_600_000
-STEP_MS = 10 * 60_000
 BOOTSTRAPS = 2000
 ARMS = {"explored": (), "control": ("reranking.exploration.budget=0",)}
 SMALL = (
@@ -43,16 +50,18 @@ SMALL = (
     "candidates.als.epochs=4",
     "candidates.two_tower.quota=100",
     "candidates.two_tower.embedding_size=32",
-    "candidates.two_tower.epochs=3",
+    "candidates.two_tower.epochs=2",
     "candidates.two_tower.encoder=average",
     "candidates.because_you_watched.quota=60",
     "candidates.favourite_topics.quota=60",
     "candidates.trending.quota=20",
     "ranking.epochs=2",
+    "ranking.batch_size=256",
     "ranking.expert_sizes=[32, 16]",
     "ranking.history_size=20",
     "features.history_size=32",
-    "training.max_examples=80000",
+    "features.tick_seconds=600",
+    "training.max_examples=50000",
     "training.threads=1",
 )
 
@@ -69,6 +78,7 @@ class Setting:
     days_before: int = 23
     days_of_log: int = 6
     log_slates_a_day: int = 480
+    step_minutes: int = 10
     nights: bool = True
     overrides: tuple[str, ...] = SMALL
 
@@ -83,14 +93,40 @@ class Setting:
         return self.world.start_at + self.days_before * DAY_MS
 
 
+class Witness:
+    """A reranker before exploration that changes nothing, and remembers what the slates would have been."""
+
+    name = "witness"
+
+    def __init__(self) -> None:
+        self.plain: list[Int32] = []
+
+    def __call__(self, requests: Requests, candidates: Candidates) -> Order:
+        self.plain.append(first_of(candidates, requests.k)[0])
+        return Order(np.arange(len(candidates)), candidates.offsets, np.ones(len(candidates), np.float32))
+
+    def before_exploration(self, funnel: Funnel) -> Funnel:
+        return replace(funnel, rerankers=[*funnel.rerankers[:-1], self, funnel.rerankers[-1]])
+
+
+def first_of(chosen: Candidates, k: int) -> tuple[Int32, Float64]:
+    """Codes and propensities of the first k rows of each request, ``[B, k]``; -1 and 1 where there are fewer."""
+    codes, propensity = np.full((chosen.batch, k), -1, np.int32), np.ones((chosen.batch, k))
+    rank = np.arange(len(chosen)) - chosen.offsets[:-1][chosen.request]
+    row = np.flatnonzero(rank < k)
+    place = chosen.request[row], rank[row]
+    codes[place], propensity[place] = chosen.item[row], np.asarray(chosen["propensity"], np.float64)[row]
+    return codes, propensity
+
+
 class EngineService:
     """The real funnel over a home, asked in batches; its clock is the world's."""
 
     def __init__(self, home: Home, data: SimulatedData, begin: int) -> None:
         self.home, self._data, self._now = home, data, begin
         self.engine = Engine(home, wall=lambda: self._now)
-        self._propensity: dict[str, float] = {}
-        self._as_of = -1
+        self.witness = Witness()
+        self._as_of, self._chances = -1, np.empty(0)
         self.seconds = {"answer": 0.0, "hear": 0.0, "train": 0.0}
 
     def publish(self, items: Int32, now: int) -> None:
@@ -102,14 +138,20 @@ class EngineService:
         started = time.perf_counter()
         live = self.engine.live
         codes = live.users.ids.encode([f"u{user}" for user in users.tolist()])
-        chosen = self.engine.funnels.whole(live.requests(codes, at, k), observe=False).chosen
-        rows = np.array([int(live.catalogue.ids.names[code][1:]) for code in chosen.item.tolist()], np.int32)
-        slates, propensity = np.full((len(users), k), -1, np.int32), np.ones((len(users), k))
-        place = chosen.request, np.arange(len(chosen)) - chosen.offsets[:-1][chosen.request]
-        slates[place], propensity[place] = rows, chosen["propensity"]
+        funnel = self.witness.before_exploration(self.engine.funnels.whole)
+        found, propensity = first_of(funnel(live.requests(codes, at, k), observe=False).chosen, k)
+        slates = self._rows(found)
         self._as_of, self._chances = live.offset, propensity[slates >= 0]
         self.seconds["answer"] += time.perf_counter() - started
         return slates
+
+    def plain(self) -> Int32:
+        """All slates as they would have been without exploration, in the same state: world rows, ``[V, k]``."""
+        return self._rows(np.concatenate(self.witness.plain))
+
+    def _rows(self, codes: Int32) -> Int32:
+        names = [int(name[1:]) for name in self.engine.live.catalogue.ids.names]
+        return np.append(np.array(names, np.int32), np.int32(-1))[codes]
 
     def hear(self, events: pl.DataFrame, now: int) -> None:
         """All impressions of a step are heard at its end, in the order of its slates."""
@@ -135,6 +177,8 @@ class EngineService:
 @dataclass
 class Arm:
     outcome: Outcome
+    plain: Float64  # [V], seconds expected of the slates without exploration, in the same state
+    drawn: Int64  # [V], rows that exploration brought into the slate
     standing: dict[str, float]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -165,11 +209,14 @@ def play(setting: Setting, name: str, base: Path, data: SimulatedData) -> Arm:
         with service.engine:
             night = service.night if setting.nights else lambda now: None
             outcome = run(data.truth, visits, service, setting.begin, setting.world.end_at, night)
-            return Arm(outcome, asdict(service.engine.live.promises.standing()), service.seconds)
+            shown = service.plain()
+            plain = expected_seconds(data.truth, visits.user, shown, visits.at)
+            drawn = (outcome.slate[:, :, None] != shown[:, None, :]).all(axis=2).sum(axis=1)
+            return Arm(outcome, plain, drawn, asdict(service.engine.live.promises.standing()), service.seconds)
 
 
 def visits_of(setting: Setting, data: SimulatedData) -> Visits:
-    return draw_visits(data.truth, setting.begin, setting.days, setting.slates_a_day, STEP_MS)
+    return draw_visits(data.truth, setting.begin, setting.days, setting.slates_a_day, setting.step_minutes * 60_000)
 
 
 def figures(setting: Setting, data: SimulatedData, arms: Mapping[str, Arm], promised: int, hours: float) -> dict:
@@ -201,12 +248,26 @@ def figures(setting: Setting, data: SimulatedData, arms: Mapping[str, Arm], prom
                 "new": int((born == d).sum()),
                 "watched": [float(explored.seconds[rows].sum()), float(control.seconds[rows].sum())],
                 "expected": [float(explored.expected[rows].sum()), float(control.expected[rows].sum())],
+                "explored % of slots": 100 * float(arms["explored"].drawn[rows].mean()) / k,
+                "at once %": cost(
+                    visits.user[rows], explored.expected[rows], arms["explored"].plain[rows], setting.seed
+                ),
                 "cost %": cost(visits.user[rows], explored.expected[rows], control.expected[rows], setting.seed),
             }
         )
+    found["explored % of slots"] = 100 * float(arms["explored"].drawn.mean()) / k
+    found["explored % of slots, busiest 6 hours"] = busiest(arms["explored"].drawn, visits.at - begin, k)
+    found["at once % of all days"] = cost(visits.user, explored.expected, arms["explored"].plain, setting.seed)
     found["cost % of all days"] = cost(visits.user, explored.expected, control.expected, setting.seed)
     found["cost % of all days, watched"] = cost(visits.user, explored.seconds, control.seconds, setting.seed)
     return found
+
+
+def busiest(drawn: Int64, since: Int64, k: int) -> float:
+    """The largest share of slots, in percent, that was explored in six hours on end with 100 visits or more."""
+    hours = np.bincount(since // HOUR_MS, weights=drawn), np.bincount(since // HOUR_MS)
+    explored, visits = (np.convolve(counted, np.ones(6), "valid") for counted in hours)
+    return 100 * float((explored / np.maximum(visits * k, 1))[visits >= 100].max(initial=0))
 
 
 def share(mask: np.ndarray) -> float | None:
@@ -241,19 +302,24 @@ def show(found: dict) -> None:
     promised = 100 * found["promised share of slots"]
     print(f"seed {found['seed']}: {found['new items']} new items in {found['visits']:,} visits; ", end="")
     print(f"the promise is {promised:.1f} % of all slots")
-    print("day  new  reached   control  expected h  control   cost % (95 % interval)")
+    print("            reached      explored    hours expected             cost in %:")
+    print("day  new   with  without  slots     with   without   at once                  against the control")
     for d, row in enumerate(found["days"]):
         reached = [found[name]["reached by day"][d] for name in ARMS]
-        shares = "".join("        -" if value is None else f"{100 * value:8.1f}%" for value in reached)
-        hours = "".join(f"{value / 3600:10.1f}" for value in row["expected"])
-        print(f"{d + 1:>3}{row['new']:>5}{shares}{hours}   {interval(row['cost %'])}")
+        shares = "".join("       -" if value is None else f"{100 * value:7.1f}%" for value in reached)
+        hours = "".join(f"{value / 3600:9.1f}" for value in row["expected"])
+        at_once, against = interval(row["at once %"]), interval(row["cost %"])
+        print(f"{d + 1:>3}{row['new']:>5}{shares}{row['explored % of slots']:7.1f}%{hours}   {at_once:<22}   {against}")
     for name in ARMS:
         arm = found[name]
         print(
             f"{name}: {100 * arm['reached']:.1f} % reached, {arm['expected seconds'] / 3600:.1f} h expected, ", end=""
         )
         print(f"{arm['watch seconds'] / 3600:.1f} h watched; {arm['took']}")
-    print(f"cost of all days: expected {interval(found['cost % of all days'])}, ", end="")
+    busy = found["explored % of slots, busiest 6 hours"]
+    print(f"explored {found['explored % of slots']:.1f} % of slots, {busy:.1f} % in the busiest 6 hours")
+    print(f"cost of all days: at once {interval(found['at once % of all days'])}, ", end="")
+    print(f"against the control: expected {interval(found['cost % of all days'])}, ", end="")
     print(f"watched {interval(found['cost % of all days, watched'])}")
     print(json.dumps(found["explored"]["standing"]), flush=True)
 

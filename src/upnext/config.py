@@ -258,7 +258,7 @@ class ExplorationConfig(Section):
     )
     max_impressions: float = Field(50.0, description="Impressions that every new item is promised.", ge=0)
     within_hours: float = Field(24.0, description="How long after its publication the promise is open.", gt=0)
-    pool: int = Field(50, description="The best of them by optimistic value, among which one is drawn.", ge=1)
+    pool: int = Field(5, description="The best of them by optimistic value, among which one is drawn.", ge=1)
 
 
 class RerankingConfig(Section):

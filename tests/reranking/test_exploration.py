@@ -15,7 +15,7 @@ from upnext.stages import Reranker
 from upnext.testing.reranker_contract import RerankerContract, candidates, requests
 from upnext.types import Float32, Float64, Int32, Int64, Order
 
-CONFIG = ExplorationConfig(budget=0.2, max_impressions=50, pool=8)
+CONFIG = ExplorationConfig(budget=0.1, max_impressions=50, pool=8)
 
 
 def odd_are_new(items: Int32) -> Float32:
@@ -51,9 +51,9 @@ ROWS = candidates((100,), 0, np.linspace(1, 0, 100, dtype=np.float32))
 
 def test_owed_items_take_the_slots_and_the_others_keep_their_order() -> None:
     order = Exploration(CONFIG, odd_are_new, 1, odd_are_owed)(requests(1, 10), ROWS)
-    assert explored(order) == [4, 9]
-    assert (ROWS.item[order.rows[[4, 9]]] % 2 == 1).all()
-    assert np.delete(order.rows, [4, 9])[:8].tolist() == list(range(8))
+    assert explored(order) == [8, 9]
+    assert (ROWS.item[order.rows[[8, 9]]] % 2 == 1).all()
+    assert np.delete(order.rows, [8, 9])[:8].tolist() == list(range(8))
     assert len(set(order.rows.tolist())) == 100
 
 
@@ -128,7 +128,7 @@ def test_fewer_new_items_than_slots() -> None:
 
 def test_another_moment_is_another_draw() -> None:
     reranker = Exploration(CONFIG, odd_are_new, 1, odd_are_owed)
-    drawn = {tuple(reranker(at(1, 10, np.array([NOW + n])), ROWS).rows[[4, 9]].tolist()) for n in range(30)}
+    drawn = {tuple(reranker(at(1, 10, np.array([NOW + n])), ROWS).rows[[8, 9]].tolist()) for n in range(30)}
     assert len(drawn) > 5
 
 
@@ -138,7 +138,7 @@ def test_the_propensity_is_how_often_it_happens() -> None:
     rows = candidates([20] * batch, 0, np.tile(np.linspace(1, 0, 20, dtype=np.float32), batch))
     rows = replace(rows, item=np.tile(np.arange(20, dtype=np.int32), batch))
     asked = at(batch, k, NOW + np.arange(batch))
-    order = Exploration(ExplorationConfig(pool=6), odd_are_new, 5, odd_are_owed)(asked, rows)
+    order = Exploration(ExplorationConfig(budget=0.05, pool=6), odd_are_new, 5, odd_are_owed)(asked, rows)
     slot = order.offsets[:-1] + 9
     row, chance = order.rows[slot] % 20, order.propensity[slot]
     assert set(row.tolist()) == {9, 11, 13, 15, 17, 19}
@@ -185,7 +185,24 @@ def test_slots_are_in_proportion_and_inside_the_slate(k: int, share: float, leas
 
 def test_the_usual_slate_explores_its_end() -> None:
     assert slot_positions(10, 0.1).tolist() == [9]
+    assert slot_positions(10, 0.2).tolist() == [8, 9]
     assert slot_positions(20, 0.1).tolist() == [9, 19]
+    assert slot_positions(25, 0.12).tolist() == [12, 23, 24]
     assert slot_positions(4, 0.1).tolist() == []
     assert slot_positions(4, 0.1, least=1).tolist() == [3]
     assert slot_positions(3, 1.0).tolist() == [0, 1, 2]
+
+
+def test_only_as_many_are_drawn_as_are_worth_their_place() -> None:
+    """The last row of the slate gives way to either of the owed ones; the one before it is worth more than they."""
+    utility = np.array([9, 9, 9, 9, 9, 9, 9, 9, 9, 1, 1, 0.9, *np.zeros(20)], np.float32)
+    rows = candidates((32,), 0, utility)
+    pressed = rows.item[[11, 12]]
+
+    def owed(items: Int32, now: Int64) -> Float64:
+        return np.where(np.isin(items, pressed), 0.5, np.nan)
+
+    order = Exploration(CONFIG, lambda items: np.full(len(items), 1000.0, np.float32), 1, owed)(requests(1, 10), rows)
+    assert order.rows[:9].tolist() == list(range(9))
+    assert order.rows[9] in (11, 12)
+    assert explored(order) == [9]

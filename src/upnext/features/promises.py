@@ -17,8 +17,8 @@ from upnext.types import Bool, Catalogue, Events, Float32, Float64, Int32, Int64
 HOUR_MS = 3_600_000
 REFRESH_MS = 30_000  # how old the list may be; whether a claim is open is asked anew by every request
 MOST = 200_000  # claims kept, the latest arrivals: more than that is a bulk import
-LISTED = 4096  # of them, those that opened first are what a request looks through
-PLANNED = 0.75  # of the time, for all impressions: the rest is for what fell behind
+LISTED = 1024  # of them, those that opened first are what a request looks through
+PLANNED = 0.8  # of the time, for all impressions: the rest is for what fell behind
 GAIN = 4.0  # standard deviations of utility that being e times too slow is worth
 SLOWEST = 10.0  # how many times too slow an item counts at most
 WINDOW_MS = 6 * HOUR_MS  # half-life of the account of slots
@@ -186,6 +186,9 @@ class Promises:
 
     def _kept_up(self, now: int) -> Claims:
         catalogue, claims = self._catalogue(), self._claims
+        self._settle(claims.item, claims.opened, now)
+        if not self._came:
+            return self._open(claims.item, claims.opened, now, catalogue)
         came = np.unique(np.concatenate([np.empty(0, np.int32), *self._came]))
         came = came[came < len(catalogue)]
         published = catalogue.published_at[came]
@@ -193,7 +196,6 @@ class Promises:
         self._size, self._came = max(self._size, len(catalogue)), []
         fresh = ~np.isin(came, claims.item) | (published > now)  # a known claim goes on, unless it was put off
         stays = ~np.isin(claims.item, came[fresh])
-        self._settle(claims.item, claims.opened, now)
         item = np.concatenate([claims.item[stays], came[fresh]])
         return self._open(item, np.concatenate([claims.opened[stays], opened[fresh]]), now, catalogue)
 

@@ -16,7 +16,9 @@ from upnext.config import ExplorationConfig
 from upnext.types import Candidates, Column, Float32, Float64, Int32, Int64, Order, Requests
 
 WIDEST = 5.0  # no one's chance is less than exp(-5) of the best's: logged chances stay usable as weights
-TEMPERATURE = 0.3  # standard deviations of utility by which the best must lead to be drawn e times as often
+TEN = 10  # positions that are looked at as one page
+RUSH = 2.0  # times its share of the budget that one slate may take: owed items wait for those whom they fit
+TEMPERATURE = 0.15  # standard deviations of utility by which the best must lead to be drawn e times as often
 
 
 def nothing_owed(items: Int32, now: Int64) -> Float64:
@@ -63,16 +65,18 @@ class Exploration:
         share = self.config.budget if requests.explore is None else requests.explore
         if share <= 0 or self.config.max_impressions <= 0 or len(candidates) == 0:
             return Order(rows, candidates.offsets, propensity)
-        slots = slot_positions(requests.k, share, least=int(by_claim))
+        slots = slot_positions(requests.k, RUSH * share, 1) if by_claim else slot_positions(requests.k, share)
         utility, urgency = candidates["utility"], self._urgency(requests, candidates, by_claim)
         spent, drawn = np.zeros(2), 0
         for request, (start, end) in enumerate(pairwise(candidates.offsets.tolist())):
             one = slice(start, end)
             if end - start > requests.k:  # otherwise the slate shows every row anyway
-                pool, worth = self._pool(requests, candidates.item[one], utility[one], urgency[one], len(slots))
-                if len(pool):
-                    order, chances, taken = self._draw(requests, request, end - start, pool, worth, slots)
-                    rows[one], propensity[one], drawn = start + order, chances, drawn + taken
+                pool, worth, size = self._pool(requests, candidates.item[one], utility[one], urgency[one], len(slots))
+                if size and len(pool):
+                    taken, chance = draw(logits(worth), size, self._rng(requests, request))
+                    at = slots if size == len(slots) else slot_positions(requests.k, size / requests.k)
+                    order, propensity[one] = placed(end - start, at[-len(taken) :], pool[taken], chance)
+                    rows[one], drawn = start + order, drawn + len(taken)
                 spent += price(utility[one], rows[one] - start, requests.k)
         self.spent(drawn, float(spent[0]), float(spent[1]))
         return Order(rows, candidates.offsets, propensity)
@@ -88,34 +92,37 @@ class Exploration:
 
     def _pool(
         self, requests: Requests, item: Int32, utility: Column, urgency: Float64, slots: int
-    ) -> tuple[Int64, Float64]:
-        """The rows of one request that may be drawn, best first, and what they are worth."""
+    ) -> tuple[Int64, Float64, int]:
+        """The rows of one request that may be drawn, best first, what they are worth, and how many are drawn."""
         kept = requests.k - slots  # these are shown as they are, and need no slot
         eligible = kept + np.flatnonzero(np.isfinite(urgency[kept:]) & np.isfinite(utility[kept:]))
         worth = optimistic(utility, self.impressions(item[eligible]), urgency[eligible], eligible)
-        if requests.explore is None and len(eligible):  # worth the row that would make room for it
-            paying = worth >= standardised(utility, np.array([requests.k - 1]))[0]
-            eligible, worth = eligible[paying], worth[paying]
-        best = np.argsort(-worth, kind="stable")[: self.config.pool]
-        return eligible[best], worth[best]
+        best = np.argsort(-worth, kind="stable")[: max(self.config.pool, slots)]
+        eligible, worth = eligible[best], worth[best]
+        if requests.explore is not None:
+            return eligible, worth, slots
+        # The best must be worth the last row of the slate, the second the one before it, and so on.
+        room = standardised(utility, requests.k - 1 - np.arange(slots))
+        paying = int(np.argmin(np.append(worth[:slots] >= room[: len(worth)], False)))
+        enough = worth >= room[0] if slots else np.zeros(len(worth), np.bool_)
+        return eligible[enough], worth[enough], paying
 
-    def _draw(
-        self, requests: Requests, request: int, rows: int, pool: Int64, worth: Float64, slots: Int64
-    ) -> tuple[Int64, Float32, int]:
-        """The order of one request's rows, their chances, and how many were drawn."""
+    def _rng(self, requests: Requests, request: int) -> np.random.Generator:
+        """The dice of one request: they follow from seed, user and time alone."""
         key = self.seed, int(requests.user[request]) + 1, abs(int(requests.now[request]))
-        drawn, chance = draw(logits(worth), len(slots), np.random.default_rng(key))
-        order, chances = placed(rows, slots[len(slots) - len(drawn) :], pool[drawn], chance)
-        return order, chances, len(drawn)
+        return np.random.default_rng(key)
 
 
 def slot_positions(k: int, share: float, least: int = 0) -> Int64:
-    """``share * k`` positions (to the nearest whole number), each at the end of its equal part of the slate.
+    """``share * k`` positions (to the nearest whole number), at the end of each ten of the slate.
 
-    The last position costs least: few look there, and nothing below it moves.
+    The last positions cost least: few look there, and little below them moves.
     """
     slots = min(k, max(least, int(share * k + 0.5)))
-    return ((np.arange(slots) + 1) * k // max(slots, 1) - 1).astype(np.int64)
+    tens = max(1, min(slots, k // TEN))
+    part = np.arange(k) * tens // k
+    to_end = np.searchsorted(part, part, side="right") - np.arange(k)
+    return np.sort(np.lexsort((-np.arange(k), to_end))[:slots]).astype(np.int64)
 
 
 def standardised(utility: Column, rows: Int64) -> Float64:
