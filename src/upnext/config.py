@@ -260,6 +260,15 @@ class ExplorationConfig(Section):
     within_hours: float = Field(24.0, description="How long after its publication the promise is open.", gt=0)
     pool: int = Field(5, description="The best of them by optimistic value, among which one is drawn.", ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _slots_of_ten(cls, given: object) -> object:
+        """Homes made before there was a budget say ``slots``: how many of 10 are explored."""
+        if not isinstance(given, dict) or type(slots := given.get("slots")) is not int or not 0 <= slots <= 10:
+            return given
+        rest = {name: value for name, value in given.items() if name != "slots"}
+        return {"budget": slots / 10, **rest}
+
 
 class RerankingConfig(Section):
     """[reranking] The slate as a whole."""

@@ -85,7 +85,8 @@ def test_the_log_holds_simulated_times_and_every_draws_chance(arms: dict[str, Ar
     received, chance = np.array([row[0] for row in rows]), [json.loads(row[1])["propensity"] for row in rows]
     assert SETTING.begin < received.min() <= received.max() <= SETTING.world.end_at
     drawn = {position for (_, _, position), value in zip(rows, chance, strict=True) if value < 1}
-    assert drawn == {8, 9}
+    assert drawn <= {5, 6}
+    assert 5 in drawn
 
 
 def test_a_night_of_training_is_taken_up(home: Path, data: SimulatedData, arms: dict[str, Arm]) -> None:

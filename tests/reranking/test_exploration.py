@@ -51,9 +51,9 @@ ROWS = candidates((100,), 0, np.linspace(1, 0, 100, dtype=np.float32))
 
 def test_owed_items_take_the_slots_and_the_others_keep_their_order() -> None:
     order = Exploration(CONFIG, odd_are_new, 1, odd_are_owed)(requests(1, 10), ROWS)
-    assert explored(order) == [8, 9]
-    assert (ROWS.item[order.rows[[8, 9]]] % 2 == 1).all()
-    assert np.delete(order.rows, [8, 9])[:8].tolist() == list(range(8))
+    assert explored(order) == [5, 6]
+    assert (ROWS.item[order.rows[[5, 6]]] % 2 == 1).all()
+    assert np.delete(order.rows, [5, 6])[:8].tolist() == list(range(8))
     assert len(set(order.rows.tolist())) == 100
 
 
@@ -122,13 +122,13 @@ def test_fewer_new_items_than_slots() -> None:
     only = ROWS.item[60]
     everywhere = replace(requests(1, 10), explore=1.0)
     order = Exploration(CONFIG, lambda items: np.where(items == only, 0, 99).astype(np.float32), 1)(everywhere, ROWS)
-    assert order.rows[:10].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 60]
+    assert order.rows[:10].tolist() == [0, 1, 2, 3, 4, 60, 5, 6, 7, 8]
     assert (order.propensity == 1).all()  # the draw had one outcome
 
 
 def test_another_moment_is_another_draw() -> None:
     reranker = Exploration(CONFIG, odd_are_new, 1, odd_are_owed)
-    drawn = {tuple(reranker(at(1, 10, np.array([NOW + n])), ROWS).rows[[8, 9]].tolist()) for n in range(30)}
+    drawn = {tuple(reranker(at(1, 10, np.array([NOW + n])), ROWS).rows[[5, 6]].tolist()) for n in range(30)}
     assert len(drawn) > 5
 
 
@@ -139,7 +139,7 @@ def test_the_propensity_is_how_often_it_happens() -> None:
     rows = replace(rows, item=np.tile(np.arange(20, dtype=np.int32), batch))
     asked = at(batch, k, NOW + np.arange(batch))
     order = Exploration(ExplorationConfig(budget=0.05, pool=6), odd_are_new, 5, odd_are_owed)(asked, rows)
-    slot = order.offsets[:-1] + 9
+    slot = order.offsets[:-1] + 5
     row, chance = order.rows[slot] % 20, order.propensity[slot]
     assert set(row.tolist()) == {9, 11, 13, 15, 17, 19}
     for drawn in set(row.tolist()):
@@ -183,13 +183,13 @@ def test_slots_are_in_proportion_and_inside_the_slate(k: int, share: float, leas
     assert ((slots >= 0) & (slots < k)).all()
 
 
-def test_the_usual_slate_explores_its_end() -> None:
-    assert slot_positions(10, 0.1).tolist() == [9]
-    assert slot_positions(10, 0.2).tolist() == [8, 9]
-    assert slot_positions(20, 0.1).tolist() == [9, 19]
-    assert slot_positions(25, 0.12).tolist() == [12, 23, 24]
+def test_the_usual_slate_explores_its_middle() -> None:
+    assert slot_positions(10, 0.1).tolist() == [5]
+    assert slot_positions(10, 0.2).tolist() == [5, 6]
+    assert slot_positions(20, 0.1).tolist() == [5, 15]
+    assert slot_positions(25, 0.12).tolist() == [6, 19, 20]
     assert slot_positions(4, 0.1).tolist() == []
-    assert slot_positions(4, 0.1, least=1).tolist() == [3]
+    assert slot_positions(4, 0.1, least=1).tolist() == [2]
     assert slot_positions(3, 1.0).tolist() == [0, 1, 2]
 
 
@@ -203,6 +203,6 @@ def test_only_as_many_are_drawn_as_are_worth_their_place() -> None:
         return np.where(np.isin(items, pressed), 0.5, np.nan)
 
     order = Exploration(CONFIG, lambda items: np.full(len(items), 1000.0, np.float32), 1, owed)(requests(1, 10), rows)
-    assert order.rows[:9].tolist() == list(range(9))
-    assert order.rows[9] in (11, 12)
-    assert explored(order) == [9]
+    assert explored(order) == [5]
+    assert order.rows[5] in (11, 12)
+    assert np.delete(order.rows, 5)[:9].tolist() == list(range(9))
