@@ -38,6 +38,7 @@ def catalogue(items: int = ITEMS) -> LiveCatalogue:
                 "vector": pl.Series([None] * items, dtype=pl.List(pl.Float32)),
                 "attributes": ["{}"] * items,
                 "deleted": [False] * items,
+                "revision": [1] * items,
             }
         )
     )

@@ -257,3 +257,12 @@ def test_nothing_but_config_errors_comes_of_any_settings(
         return
     assert isinstance(config, Config)
     assert len(config.digest()) == 16
+
+
+def test_a_home_that_still_names_slots_of_ten_gets_that_budget(tmp_path: Path) -> None:
+    section = "[reranking.exploration]\nslots = {}\n"
+    assert load(section.format(0), tmp_path).reranking.exploration.budget == 0
+    assert load(section.format("2\nbudget = 0.05"), tmp_path).reranking.exploration.budget == 0.05
+    assert load(section.format(3), tmp_path).reranking.exploration.budget == pytest.approx(0.3)
+    with pytest.raises(ConfigError, match="slots"):
+        load(section.format(11), tmp_path)

@@ -12,7 +12,7 @@ from upnext.candidates.als import ALS, ALSFactors
 from upnext.candidates.because_you_watched import BecauseYouWatched, CoVisitation
 from upnext.candidates.favourite_topics import FavouriteTopics
 from upnext.candidates.index import Sizes
-from upnext.candidates.new_items import NewItems
+from upnext.candidates.new_items import NewItems, Owed
 from upnext.candidates.trending import Trending
 from upnext.candidates.two_tower import TwoTower
 from upnext.candidates.watch_again import WatchAgain
@@ -67,7 +67,7 @@ def load_sources(config: Config, live: Live, directory: Path) -> Sources:
         neighbours = CoVisitation.load(folder / "because_you_watched")
         source = BecauseYouWatched(neighbours, c.because_you_watched.history_decay, roles.weight, roles.least)
         found.append((source, c.because_you_watched))
-    found += live_sources(config, live)
+    found += live_sources(config, live, two_tower)
     return Sources(
         [(source, entry.quota) for source, entry in found if entry.enabled],
         [source for source, _ in found if isinstance(source, PairScorer)],
@@ -75,15 +75,17 @@ def load_sources(config: Config, live: Live, directory: Path) -> Sources:
     )
 
 
-def live_sources(config: Config, live: Live) -> list[tuple[Source, SourceConfig]]:
-    """The sources that need no model: they read the live state."""
+def live_sources(config: Config, live: Live, fit: PairScorer | None = None) -> list[tuple[Source, SourceConfig]]:
+    """The sources that need no model: they read the live state. ``fit`` says which new items suit whom."""
     c, roles = config.candidates, live.roles
+    owed = Owed(live.promises.open_claims, live.promises.urgency, fit)
+    new_items = NewItems(c.new_items, live.catalogue, roles.weight, roles.least, live.state.impressions, owed)
     topics = FavouriteTopics(c.favourite_topics, live.catalogue, live.state.quality, roles.weight, roles.least)
     return [
         (topics, c.favourite_topics),
         (Trending(live.state.popularity), c.trending),
         (WatchAgain(c.watch_again, live.catalogue, _seconds_types(live), roles.weight, roles.least), c.watch_again),
-        (NewItems(c.new_items, live.catalogue, roles.weight, roles.least, live.state.impressions), c.new_items),
+        (new_items, c.new_items),
     ]
 
 
@@ -258,5 +260,13 @@ def rerankers(config: Config, live: Live, vectors: ItemVectors) -> tuple[Reranke
         "mmr": MMR(similarity, c.diversity, c.pool),
         "dpp": DPP(similarity, c.diversity, c.pool, c.window),
     }
-    exploration = Exploration(c.exploration, live.state.impressions, config.training.seed)
+    promises = live.promises
+    exploration = Exploration(
+        c.exploration,
+        live.state.impressions,
+        config.training.seed,
+        promises.urgency,
+        promises.affordable,
+        promises.spent,
+    )
     return (*([diversity[c.method]] if c.method != "none" else []), exploration)

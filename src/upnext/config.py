@@ -259,11 +259,23 @@ class FiltersConfig(Section):
 
 
 class ExplorationConfig(Section):
-    """[reranking.exploration] A slot for items that few people have seen, with its propensity logged."""
+    """[reranking.exploration] The promise to new items: their first impressions within hours, at a bounded price."""
 
-    slots: int = Field(1, description="Slots of a slate of 10 (in proportion for other sizes).", ge=0, le=10)
-    max_impressions: float = Field(50.0, description="Items shown fewer times than this can be explored.", ge=0)
-    pool: int = Field(50, description="The best of them by optimistic value, among which one is drawn.", ge=1)
+    budget: float = Field(
+        0.1, description="Share of all slots, at most, for items that are owed impressions; 0 = none.", ge=0, le=1
+    )
+    max_impressions: float = Field(50.0, description="Impressions that every new item is promised.", ge=0)
+    within_hours: float = Field(24.0, description="How long after its publication the promise is open.", gt=0)
+    pool: int = Field(5, description="The best of them by optimistic value, among which one is drawn.", ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _slots_of_ten(cls, given: object) -> object:
+        """Homes made before there was a budget say ``slots``: how many of 10 are explored."""
+        if not isinstance(given, dict) or type(slots := given.get("slots")) is not int or not 0 <= slots <= 10:
+            return given
+        rest = {name: value for name, value in given.items() if name != "slots"}
+        return {"budget": slots / 10, **rest}
 
 
 class RerankingConfig(Section):

@@ -11,6 +11,7 @@ import numpy as np
 
 from upnext.config import Config
 from upnext.features.catalogue import LiveCatalogue, LiveUsers
+from upnext.features.promises import Promises
 from upnext.features.replay import log_order
 from upnext.features.roles import EventRoles
 from upnext.features.state import FeatureState
@@ -37,6 +38,9 @@ class Live:
         self.surfaces = IdMap()
         self.state = FeatureState(
             config.features, self.roles, self.catalogue, config.candidates.trending.half_life_hours
+        )
+        self.promises = Promises(
+            config.reranking.exploration, self.catalogue, self.state.impressions, self.roles.is_impression
         )
         self.offset = -1
         self.latest = 0  # received_at of the newest event, ms
@@ -69,6 +73,7 @@ class Live:
                 changed.append(self._refresh_names())
                 if len(news):
                     self.state.apply(log_order(news))
+                    self.promises.count(news)
                     self.offset = int(news.offset[-1])
                     self.latest = max(self.latest, int(news.received_at.max()))
                 if len(news) < _EVENTS_AT_ONCE:
@@ -81,6 +86,7 @@ class Live:
         changed = self.catalogue.apply(items)
         users = self.log.read_users(self._revision_users)
         self.users.apply(users, self.catalogue)
+        self.promises.changed(changed)
         if len(items):
             self._revision_items = int(items["revision"].max() or 0)  # type: ignore[arg-type]
         if len(users):

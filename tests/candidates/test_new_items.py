@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upnext.candidates.new_items import NewItems
+from upnext.candidates.new_items import NewItems, Owed
 from upnext.config import NewItemsConfig
 from upnext.stages import Source
 from upnext.testing.source_contract import SourceContract, requests_of, scores_of
-from upnext.types import Int64, Requests
+from upnext.types import Candidates, Float32, Float64, Int32, Int64, Requests
 
 from .catalogues import catalogue_of
 
@@ -38,6 +38,46 @@ class TestNewItems(SourceContract):
     def make_requests(self) -> Requests:
         now = NOW - np.array([0, 3, 100, 19, 2], np.int64) * DAY
         return replace(requests_of([[], [1, 5, 9], [2], [], [3, 4]], now=NOW), now=now)
+
+
+def every_fifth(items: Int32, now: Int64) -> Float64:
+    return np.where(items % 5 == 0, items / 10, np.nan)
+
+
+class TestNewItemsThatAreOwed(TestNewItems):
+    def make_source(self) -> Source:
+        catalogue = catalogue_of(published(), category=(np.arange(ITEMS) % 4).tolist())
+        owed = Owed(lambda now: np.arange(0, ITEMS + 9, 3, dtype=np.int32), every_fifth, Evens())
+        return NewItems(CONFIG, lambda: catalogue, WEIGHT, LEAST, None, owed)
+
+
+class Evens:
+    """Everybody likes even items."""
+
+    name = "evens"
+
+    def score(self, requests: Requests, candidates: Candidates) -> Float32:
+        assert candidates.batch == len(requests)
+        return (candidates.item % 2 == 0).astype(np.float32)
+
+
+def test_owed_items_come_first_in_half_of_the_places() -> None:
+    catalogue = catalogue_of(np.full(20, NOW - DAY), category=[3] * 19 + [1])
+    owed = Owed(lambda now: np.arange(10, 20, dtype=np.int32), lambda items, now: np.zeros(len(items)), Evens())
+    source = NewItems(CONFIG, lambda: catalogue, WEIGHT, LEAST, None, owed)
+    found = source(requests_of([[], [19]], now=NOW), 8)
+    assert found.of_request(0).item.tolist() == [10, 12, 14, 16, 0, 1, 2, 3]
+    assert found.of_request(1).item.tolist() == [10, 12, 14, 16, 19, 0, 1, 2]
+    pressed = Owed(owed.items, lambda items, now: np.where(items == 13, 9.0, np.where(items == 10, np.nan, 0)), Evens())
+    source = NewItems(CONFIG, lambda: catalogue, WEIGHT, LEAST, None, pressed)
+    assert source(requests_of([[]], now=NOW), 8).item.tolist() == [13, 12, 14, 16, 0, 1, 2, 3]
+
+
+def test_an_owed_item_of_any_age_is_offered() -> None:
+    catalogue = catalogue_of(np.array([NOW - DAY, NOW - 100 * DAY, 0]))
+    owed = Owed(lambda now: np.array([1, 2], np.int32), lambda items, now: np.zeros(len(items)))
+    source = NewItems(CONFIG, lambda: catalogue, WEIGHT, LEAST, None, owed)
+    assert source(requests_of([[]], now=NOW), 4).item.tolist() == [1, 2, 0]
 
 
 @given(st.integers(NOW - 30 * DAY, NOW + 30 * DAY))

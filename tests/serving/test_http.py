@@ -143,6 +143,9 @@ def test_health_models_and_metrics(shared_client: httpx.Client) -> None:
         f'upnext_model_info{{version="{models["active"]}"}} 1.0',
         "upnext_log_offset ",
         "upnext_items ",
+        "upnext_exploration_owed_items ",
+        "upnext_exploration_slots_total ",
+        "upnext_exploration_cost_share ",
     ):
         assert sample in text
 

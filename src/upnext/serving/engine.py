@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from upnext import snapshot
 from upnext.home import Home
 from upnext.live import Live
 from upnext.serving.answers import UNRANKED, Answer, answer, no_slate, stage_dicts, without_note
-from upnext.serving.clock import Clock
+from upnext.serving.clock import Clock, wall_ms
 from upnext.serving.explain import explain
 from upnext.serving.funnels import Funnels, load_funnels
 from upnext.serving.impressions import Impressions
@@ -43,8 +43,11 @@ LEAST_MS = 1.0  # of a deadline that has passed already: the funnel then degrade
 class Engine:
     """Answers questions and takes in events, items and users. Safe to use from several threads."""
 
-    def __init__(self, home: Home, observers: Sequence[Observer] = ()) -> None:
-        """Raises ArtifactError when the active model is damaged; a home without a model is served without."""
+    def __init__(self, home: Home, observers: Sequence[Observer] = (), wall: Callable[[], int] = wall_ms) -> None:
+        """Raises ArtifactError when the active model is damaged; a home without a model is served without.
+
+        ``wall`` says what time it is (Unix ms): a simulation hands in its own.
+        """
         self.home, self.config, self.log = home, home.config, home.log()
         self._observers = observers
         self._state_file, self._saved = home.directory / snapshot.FILE, -1
@@ -54,7 +57,7 @@ class Engine:
         self._meanwhile: list[Int32] | None = None  # items that change while a version is being loaded
         try:
             self.live = Live(self.log, self.config, restore=lambda live: snapshot.restore(live, self._state_file))
-            self.clock = Clock(self.live.latest)
+            self.clock = Clock(self.live.latest, wall)
             self.live.state.advance(self.clock.now())
             self.funnels = load_funnels(home, self.live, home.models().active(), observers)
             self._warm(self.funnels)

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from upnext.serving.engine import Engine
+from upnext.serving.exploration_metrics import ExplorationMetrics
 from upnext.serving.ingest import Fates
 from upnext.types import Requests, Slate
 
@@ -57,6 +58,7 @@ class Metrics:
             "upnext_degraded", "Answers that were degraded, by stage.", ["stage"], registry=registry
         )
         self._events = Counter("upnext_events", "Events by fate.", ["fate"], registry=registry)
+        self._exploration = ExplorationMetrics(registry)
         self._model = Gauge(
             "upnext_model_info",
             "1 for the version that serves.",
@@ -96,6 +98,7 @@ class Metrics:
         self._gauges["items"].set(len(live.catalogue.ids))
         self._gauges["users"].set(len(live.users.ids))
         self._gauges["impressions_dropped"].set(engine.impressions.dropped)
+        self._exploration.take(live.promises.standing())
         for name, value in (engine.health()["index"] or {}).items():
             self._gauges[f"index_{name}"].set(float("nan") if value is None else value)
         version = engine.funnels.version or "none"
