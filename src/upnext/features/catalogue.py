@@ -149,6 +149,8 @@ class LiveUsers:
 
     def apply(self, users: pl.DataFrame, catalogue: LiveCatalogue) -> None:
         """Take over rows of ``Log.read_users``; blocked authors are coded with the catalogue's authors."""
+        if not len(users):
+            return
         users = users.sort("code")
         for code, id_, attributes, blocked, deleted in users.select(
             "code", "user_id", "attributes", "blocked_authors", "deleted"

@@ -51,6 +51,7 @@ class SQLiteLog:
         self._write_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = threading.Event()
+        self._nothing: dict[str, pl.DataFrame] = {}  # a table's frame without rows
         self._codes: dict[IdKind, dict[str, int]] = {kind: {} for kind in TABLE_OF}
         try:
             with self._connection() as db:
@@ -167,11 +168,16 @@ class SQLiteLog:
         query = f"SELECT {', '.join(names)}, code, deleted, revision FROM {table} WHERE revision > ? ORDER BY code"
         with self._connection() as db:
             rows = db.execute(query, (after,)).fetchall()
+        if not rows and table in self._nothing:  # the usual news, several times a second
+            return self._nothing[table]
         dtypes = {**schema, "code": pl.Int32(), "deleted": pl.Boolean(), "revision": pl.Int64()}
         columns = list(zip(*rows, strict=True)) or [()] * len(dtypes)
-        return pl.DataFrame(
+        frame = pl.DataFrame(
             [loaded(name, values, dtype) for (name, dtype), values in zip(dtypes.items(), columns, strict=True)]
         )
+        if not rows:
+            self._nothing[table] = frame
+        return frame
 
 
 def _unpacked(*columns: NDArray[Any]) -> Events:
