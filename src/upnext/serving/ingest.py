@@ -51,9 +51,10 @@ class Ingest:
     def append(self, columns: Mapping[str, Sequence[object]]) -> Appended:
         """Append events as columns of EVENT_SCHEMA, received now."""
         with self._clock.arrival() as now:
-            frame = pl.DataFrame(dict(columns), schema={name: EVENT_SCHEMA[name] for name in columns})
-            frame = frame.with_columns(pl.lit(now, pl.Int64).alias("received_at"))
-            appended = self._log.append_events(frame.with_columns(pl.col("happened_at").fill_null(now)), arriving=True)
+            arrived = {**columns, "received_at": [now] * len(columns["event_type"])}
+            arrived["happened_at"] = [now if at is None else at for at in columns["happened_at"]]
+            frame = pl.DataFrame(arrived, schema={name: EVENT_SCHEMA[name] for name in arrived})
+            appended = self._log.append_events(frame, arriving=True)
             self._refresh()
         return appended
 

@@ -29,9 +29,9 @@ def conform(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], required: Se
         if frame[name].null_count():
             row = int(np.argmax(frame[name].is_null().to_numpy()))
             raise DataError(f"column {name!r} is null in row {row}; it must have a value")
-    present = [name for name in schema if name in frame.columns]
-    try:
-        return frame.select(pl.col(name).cast(schema[name]) for name in present)
+    present = [frame[name] for name in schema if name in frame.columns]
+    try:  # column by column: for a single event, a query plan would take longer than all the rest
+        return pl.DataFrame([c if c.dtype == schema[c.name] else c.cast(schema[c.name]) for c in present])
     except pl.exceptions.PolarsError as error:
         raise DataError(f"a column does not fit its type: {error}") from error
 
@@ -39,10 +39,14 @@ def conform(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], required: Se
 def conform_events(events: pl.DataFrame, schema: Mapping[str, pl.DataType], required: Sequence[str]) -> pl.DataFrame:
     """Every column of the schema, nulls where the frame lacks it; positions checked against their range."""
     frame = conform(events, schema, required)
-    lacking = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in frame.columns]
-    frame = frame.with_columns(lacking).select(*schema)
-    outside = frame["position"].is_between(0, MAX_POSITION).not_()
-    if outside.any():
+    frame = pl.DataFrame(
+        [
+            frame[name] if name in frame.columns else pl.Series(name, [None], dtype).new_from_index(0, len(frame))
+            for name, dtype in schema.items()
+        ]
+    )
+    position = frame["position"]
+    if position.null_count() < len(frame) and (outside := position.is_between(0, MAX_POSITION).not_()).any():
         value = frame["position"].filter(outside.fill_null(False))[0]
         raise DataError(f"column 'position' holds {value}; positions are 0 to {MAX_POSITION}, null where unknown")
     return frame

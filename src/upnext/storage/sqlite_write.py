@@ -38,8 +38,9 @@ class Write:
         first = self.scalar("SELECT ifnull(max(offset), -1) + 1 FROM events")
         if arriving and first > 0:
             newest = self.scalar("SELECT ifnull(received_at, happened_at) FROM events WHERE offset = ?", first - 1)
-            received_at = pl.col("received_at").fill_null(pl.col("happened_at"))
-            frame = frame.with_columns(received_at.clip(lower_bound=newest))
+            received_at = frame["received_at"].fill_null(frame["happened_at"])
+            if received_at.min() < newest:  # type: ignore[operator]
+                frame = frame.with_columns(received_at.clip(lower_bound=newest))
         columns = _event_columns(frame, self, first)
         before = self.db.total_changes
         for statement, rows in _inserts(columns, len(frame)):
