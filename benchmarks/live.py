@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -41,6 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=flags.home.parent) as folder:
         home = Path(folder) / "home"
         shutil.copytree(flags.home, home, ignore=shutil.ignore_patterns("world"))
+        os.sync()  # or the first durable writes would wait for the copy
         users = _users(home)
         for part in (_events, _ingest, _items, _changes):
             with serving(home, SETTINGS) as server:
