@@ -56,7 +56,7 @@ class Engine:
         self.index_recall: float | None = None  # measured now and then, at RECALL_AT
         self._meanwhile: list[Int32] | None = None  # items that change while a version is being loaded
         try:
-            self.live = Live(self.log, self.config, restore=lambda live: snapshot.restore(live, self._state_file))
+            self.live = Live(self.log, self.config, restore=self._restore)
             self.clock = Clock(self.live.latest, wall)
             self.live.state.advance(self.clock.now())
             self.funnels = load_funnels(home, self.live, home.models().active(), observers)
@@ -112,6 +112,11 @@ class Engine:
                 fresh.refresh_items(self.live, np.unique(np.concatenate(self._meanwhile)))
                 self.funnels, self._meanwhile = fresh, None
             return True
+
+    def _restore(self, live: Live) -> bool:
+        restored = snapshot.restore(live, self._state_file)
+        self._saved = live.offset  # what was read from the file need not be written to it again
+        return restored
 
     def save_state(self, events: int = 1) -> None:
         """Save the live state when at least this many offsets were read since it was saved last."""
