@@ -21,14 +21,15 @@ LONGEST = 400
 
 STAGES = ("candidates", "features", "ranking", "reranking")
 DATA = {"types", "ids", "errors"}
-NEUTRAL = DATA | {"stages", "config", "content"}
+NEUTRAL = DATA | {"stages", "config", "content", "compiled"}
 
 # What each part below build.py may import, besides itself. Everything else may import all that is below it.
 ALLOWED = {
     **dict.fromkeys(DATA, DATA),
     "stages": DATA,
     "config": DATA,
-    "content": DATA,
+    "content": DATA | {"compiled"},
+    "compiled": set(),
     **dict.fromkeys(STAGES, NEUTRAL),
     "pipeline": NEUTRAL | set(STAGES),
     "live": NEUTRAL | {"features", "storage.log"},
@@ -48,6 +49,7 @@ CONFINED = {
     "prometheus_client": ("serving/",),
     "sqlite3": ("storage/",),
     "faiss": ("candidates/",),
+    "numba": ("compiled.py",),
     "onnxruntime": ("candidates/", "ranking/", "training/"),
     "scipy": ("training/",),
 }

@@ -1,0 +1,22 @@
+"""Loops as machine code, for where columns would take many small passes: docs/decisions/0007-compiled-loops.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+
+def compiled(*signatures: str) -> Callable[[Loop], Loop]:
+    """Compile a function of numpy arrays and numbers for exactly these signatures ("float32[:](int32[::1], int64)").
+
+    Other types are refused (TypeError): a new specialisation in the middle of a request would cost a second. The
+    compiled code is kept beside Python's own bytecode, releases the interpreter's lock, divides as numpy does, and
+    checks no bounds: a loop must know that its indices are inside.
+    """
+    return cast(
+        Callable[[Loop], Loop], njit(list(signatures), cache=True, nogil=True, error_model="numpy", boundscheck=False)
+    )
