@@ -126,9 +126,10 @@ def test_only_build_makes_a_funnel_out_of_stages() -> None:
 @pytest.mark.parametrize(
     ("mine", "never"),
     [
-        ("serving", {"training", "evaluation", "simulation", "testing", "cli", "demo"}),
-        ("training", {"serving", "simulation", "cli", "demo"}),
-        ("evaluation", {"serving", "cli", "demo"}),
+        ("serving", {"batch", "training", "evaluation", "simulation", "testing", "cli", "demo"}),
+        ("training", {"batch", "serving", "simulation", "cli", "demo"}),
+        ("evaluation", {"batch", "serving", "cli", "demo"}),
+        ("batch", {"evaluation", "simulation", "testing", "cli", "demo"}),
         ("storage", {"live", "build", "pipeline", "serving", "training", "events", "home", *STAGES}),
         ("simulation", {"live", "build", "pipeline", "serving", "events", "home", *STAGES}),
         ("events", {"live", "build", "pipeline", "serving", "evaluation", "home", *STAGES}),

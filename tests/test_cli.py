@@ -160,6 +160,18 @@ def test_an_empty_home_says_what_it_lacks(upnext, tmp_path: Path) -> None:
     assert "fox" in refused(upnext("explain", "ann", "fox", "--home", tmp_path))
 
 
+def test_recommendations_for_many_need_a_list_a_file_and_a_model(upnext, tmp_path: Path) -> None:
+    upnext("init", tmp_path)
+    words = ["recommend", "--home", tmp_path]
+    assert refused(upnext(*words)).startswith("recommend for whom? Name one user id, or --users all")
+    assert refused(upnext(*words, "ann", "--users", "all")).startswith("recommend for whom?")
+    assert refused(upnext(*words, "--users", "all")) == "--users needs --out, the Parquet file to write"
+    many = [*words, "--users", "all", "--out"]
+    assert "`upnext train` makes one" in refused(upnext(*many, tmp_path / "recs.parquet"))
+    assert "ends in .parquet" in refused(upnext(*many, tmp_path / "recs.csv"))
+    assert list(tmp_path.glob("recs*")) == []
+
+
 def test_csv_files_are_imported_once(upnext, tmp_path: Path) -> None:
     upnext("init", tmp_path / "shop")
     source = tmp_path / "csv"

@@ -219,20 +219,60 @@ def serve(
 @cli.command()
 @HOME
 @SET
-@click.argument("user_id")
-@click.option("-n", type=click.IntRange(min=1), default=10, show_default=True, help="How many.")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole answer.")
-def recommend(home: Path, overrides: tuple[str, ...], user_id: str, n: int, as_json: bool) -> None:
-    """What should USER_ID see next? Nothing is logged."""
+@click.argument("user_id", required=False)
+@click.option("-n", "--n", type=click.IntRange(min=1), default=10, show_default=True, help="How many.")
+@click.option("--surface", default="", help="Where it is shown, as events name it.")
+@click.option("--explore", type=click.FloatRange(0, 1), help="Share of positions drawn from what few have seen.")
+@click.option("--json", "as_json", is_flag=True, help="One user: print the whole answer.")
+@click.option("--users", help="Many users: all, or a file (.csv or .parquet with user_id; else one id a line).")
+@click.option("--out", type=click.Path(path_type=Path), help="Many users: the Parquet file to write.")
+@click.option("--processes", type=click.IntRange(1, 256), help="Many users: how many work; one a core by default.")
+@click.option(
+    "--unknown",
+    type=click.Choice(["refuse", "skip", "answer"]),
+    default="refuse",
+    show_default=True,
+    help="Many users: what to do with ids that the home does not know.",
+)
+@click.option("--restart", is_flag=True, help="Many users: throw away what a stopped run left.")
+def recommend(home: Path, overrides: tuple[str, ...], user_id: str | None, as_json: bool, **wanted: Any) -> None:
+    """What should USER_ID see next? Or, with --users and --out, everybody. Nothing is logged.
+
+    A run for many that was stopped goes on where it was when the same command is given again.
+    """
+    n, surface, explore = wanted["n"], wanted["surface"], wanted["explore"]
+    if (user_id is None) == (wanted["users"] is None):
+        raise ConfigError("recommend for whom? Name one user id, or --users all (or a file) with --out")
+    if user_id is None:
+        recommend_many(Home.open(home, overrides), overrides, wanted)
+        return
     from upnext.serving.engine import Engine
     from upnext.terminal import answer_table
 
     with Engine(Home.open(home, overrides)) as engine:
-        answer = engine.recommend(user_id=user_id, n=n, log_impressions=False)
+        answer = engine.recommend(user_id=user_id, n=n, surface=surface, explore=explore, log_impressions=False)
     if as_json:
         console().print_json(data=answer)
     else:
         console().print(answer_table(answer))
+
+
+def recommend_many(opened: Home, overrides: tuple[str, ...], wanted: dict[str, Any]) -> None:
+    from upnext.batch.run import Wanted, recommend_all
+    from upnext.terminal import batch_lines
+
+    if wanted["out"] is None:
+        raise ConfigError("--users needs --out, the Parquet file to write")
+    asked = Wanted(
+        **{name: wanted[name] for name in ("users", "n", "surface", "unknown")}, explore=wanted["explore"] or 0
+    )
+    out, processes, restart = wanted["out"], wanted["processes"], wanted["restart"]
+    try:
+        done = recommend_all(opened, asked, out, overrides, processes, restart, bars())
+    except KeyboardInterrupt:
+        console().print("Stopped. What was done is kept: the same command goes on from there.")
+        raise
+    console().print(batch_lines(done))
 
 
 @cli.command()

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
+import polars as pl
 
 from upnext.config import Config
 from upnext.features.catalogue import LiveCatalogue, LiveUsers
@@ -16,17 +18,29 @@ from upnext.features.replay import log_order
 from upnext.features.roles import EventRoles
 from upnext.features.state import FeatureState
 from upnext.ids import IdMap
-from upnext.storage.log import Log
+from upnext.storage.log import IdKind
 from upnext.types import NO_ITEM, Events, History, Int16, Int32, Int64, Ragged, Requests
 
 _EVENTS_AT_ONCE = 500_000
+
+
+class Tailed(Protocol):
+    """What is read of a log (``storage.log.Log``, where the methods are described)."""
+
+    def read_events(self, after: int = -1, limit: int | None = None) -> Events: ...
+
+    def read_items(self, after: int = 0) -> pl.DataFrame: ...
+
+    def read_users(self, after: int = 0) -> pl.DataFrame: ...
+
+    def ids(self, kind: IdKind, start: int = 0) -> list[str]: ...
 
 
 class Live:
     """The views of one process. ``refresh`` takes over what the log has gained since the last call."""
 
     def __init__(
-        self, log: Log, config: Config, events: bool = True, restore: Callable[[Live], bool] | None = None
+        self, log: Tailed, config: Config, events: bool = True, restore: Callable[[Live], bool] | None = None
     ) -> None:
         """``events=False`` leaves the feature state empty: training and evaluation feed it themselves.
 

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upnext.config import Config
-from upnext.live import Live
-from upnext.storage.log import Log
+from upnext.live import Live, Tailed
 
 _LOG = logging.getLogger("upnext.snapshot")
 
@@ -114,7 +113,7 @@ def _misfit(about: dict[str, Any], columns: dict[str, NDArray[Any]], live: Live)
     return None
 
 
-def _event_at(log: Log, offset: int) -> list[float] | None:
+def _event_at(log: Tailed, offset: int) -> list[float] | None:
     """What identifies a log by one of its events."""
     events = log.read_events(offset - 1, 1) if offset >= 0 else None
     if events is None or not len(events):

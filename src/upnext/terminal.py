@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from upnext.batch.run import Summary
 from upnext.errors import ArtifactError
 from upnext.storage.artifacts import Manifest, Models
 
@@ -25,6 +26,22 @@ def answer_table(answer: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [Text(f"Based on {answer['basis']}"), table]
     parts += [Text(f"Degraded: {reason}", style="yellow") for reason in answer["degraded"]]
     parts.append(Text(f"{answer['took_ms']:.1f} ms, model {answer['model_version']}", style="dim"))
+    return Group(*parts)
+
+
+def batch_lines(done: Summary) -> RenderableType:
+    """What a batch run wrote, of which moment, and how fast."""
+    plan = done.plan
+    rate = f"{done.answered:,} in {done.seconds:.1f} s: {done.answered / max(done.seconds, 1e-9):,.0f} users/s"
+    parts = [
+        Text(
+            f"{done.target}: {plan.n} items for each of {plan.users:,} users, {done.target.stat().st_size / 1e6:.1f} MB"
+        ),
+        Text(f"As of {_when(plan.now)} UTC, log offset {plan.log_offset}, model {plan.model_version}", style="dim"),
+        Text(rate if done.answered == plan.users else f"In this run {rate}", style="dim"),
+    ]
+    if done.degraded:
+        parts.append(Text(f"Degraded for {done.degraded:,} users, such as: {done.example}", style="yellow"))
     return Group(*parts)
 
 
