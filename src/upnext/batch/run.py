@@ -82,7 +82,7 @@ def recommend_all(
             progress.say(f"Going on with {folder.path}: {plan.parts - len(parts)} of {plan.parts} parts are there")
         command = [sys.executable, "-m", "upnext.batch.worker", str(home.directory), str(target), *overrides]
         total, done = sum(map(plan.size, parts)), 0
-        answering = work_through(parts, command, processes or len(os.sched_getaffinity(0)))
+        answering = work_through(parts, command, processes or os.cpu_count() or 1)
         with progress.track("Recommending", total) as step, closing(answering):
             for part in answering:
                 done += plan.size(part)
