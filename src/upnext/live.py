@@ -40,7 +40,11 @@ class Live:
             config.features, self.roles, self.catalogue, config.candidates.trending.half_life_hours
         )
         self.promises = Promises(
-            config.reranking.exploration, self.catalogue, self.state.impressions, self.roles.is_impression
+            config.reranking.exploration,
+            self.catalogue,
+            self.state.impressions,
+            self.roles.is_impression,
+            lambda: self.state.served_since,
         )
         self.offset = -1
         self.latest = 0  # received_at of the newest event, ms

@@ -22,6 +22,7 @@ PLANNED = 0.8  # of the time, for all impressions: the rest is for what fell beh
 GAIN = 4.0  # standard deviations of utility that being e times too slow is worth
 SLOWEST = 10.0  # how many times too slow an item counts at most
 WINDOW_MS = 6 * HOUR_MS  # half-life of the account of slots
+COST_WINDOW_MS = 24 * HOUR_MS  # half-life of the account of cost: a day's quiet hours pay for its busy ones
 FEWEST = 1.0  # impressions in the account below which nothing can be said of shares
 
 
@@ -56,8 +57,9 @@ class Standing:
 class Promises:
     """Thread-safe. An item that did not get its impressions in time is owed nothing any more: its claim lapses.
 
-    A claim opens at publication, or, for an item that came into the catalogue while this runs, when it came. An
-    item of unknown publication that was there before is owed nothing.
+    A claim opens at publication, or, for an item that came into the catalogue while this runs, when it came. What
+    was published before this system began to serve is owed nothing, and so is an item of unknown publication that
+    was there before.
     """
 
     def __init__(
@@ -66,10 +68,16 @@ class Promises:
         catalogue: Callable[[], Catalogue],
         impressions: Callable[[Int32], Float32],
         is_impression: Bool,
+        served_since: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """``impressions(items)`` says how often each was ever shown; ``is_impression`` is by event type code."""
+        """``impressions(items)`` says how often each was ever shown; ``is_impression`` is by event type code.
+
+        ``served_since()`` is when this system began to serve (Unix ms), None = now.
+        """
         self._config, self._catalogue, self._impressions = config, catalogue, impressions
         self._is_impression = is_impression
+        self._served_since = served_since
+        self._started: int | None = None  # when it was first asked
         self._span = int(config.within_hours * HOUR_MS)
         self._claims = Claims.none()
         self._size = -1  # items that the list was made of; -1 = no list yet
@@ -79,6 +87,8 @@ class Promises:
         self._counted_at = 0
         self._kept = self._broken = self._explored = 0
         self._loss = self._utility = 0.0
+        self._late_loss = self._late_utility = 0.0  # the same, fading
+        self._spent_at = 0
 
     @property
     def active(self) -> bool:
@@ -110,9 +120,10 @@ class Promises:
         return found
 
     def affordable(self) -> bool:
-        """Whether the latest slots leave something of the budget."""
+        """Whether the latest slots leave something of the budget, and what they cost something of what they may."""
         with self._lock:
-            return self.active and self._owed < self._config.budget * self._shown
+            within = self._owed < self._config.budget * self._shown
+            return self.active and within and self._late_loss <= self._config.max_cost * self._late_utility
 
     # -- what they are told
 
@@ -140,9 +151,13 @@ class Promises:
             self._shown = fade * self._shown + len(shown)
             self._owed = fade * self._owed + float(np.count_nonzero(owed))
 
-    def spent(self, explored: int, loss: float, utility: float) -> None:
-        """What answers drew, what that is estimated to cost, and what they would have been worth without."""
+    def spent(self, explored: int, loss: float, utility: float, now: int) -> None:
+        """What answers drew at ``now``, what that is estimated to cost, and what they would have been worth without."""
         with self._lock:
+            fade = 0.5 ** (max(now - self._spent_at, 0) / COST_WINDOW_MS)
+            self._spent_at = max(self._spent_at, now)
+            self._late_loss = fade * self._late_loss + loss
+            self._late_utility = fade * self._late_utility + utility
             self._explored += explored
             self._loss += loss
             self._utility += utility
@@ -199,6 +214,12 @@ class Promises:
         item = np.concatenate([claims.item[stays], came[fresh]])
         return self._open(item, np.concatenate([claims.opened[stays], opened[fresh]]), now, catalogue)
 
+    def _began(self, now: int) -> int:
+        """Since when there are promises: what another system left behind would take the chances of what is new."""
+        self._started = now if self._started is None else min(self._started, now)
+        since = self._served_since()
+        return self._started if since is None else min(since, self._started)
+
     def _settle(self, item: Int32, opened: Int64, now: int) -> None:
         """Count the claims that have ended."""
         served = self._impressions(item) >= self._config.max_impressions
@@ -208,6 +229,7 @@ class Promises:
     def _open(self, item: Int32, opened: Int64, now: int, catalogue: Catalogue) -> Claims:
         """Without what has all its impressions, what ran out of time, and what may not be shown."""
         wanting = (self._impressions(item) < self._config.max_impressions) & (opened > now - self._span)
+        wanting &= opened >= self._began(now)
         row = np.flatnonzero(wanting & catalogue.available[item])
         row = row[np.argsort(opened[row], kind="stable")][-MOST:]
         listed = np.sort(item[row[:LISTED]])

@@ -55,6 +55,7 @@ class FeatureState:
         self._lock = threading.RLock()
         self._pending: list[Events] = []
         self._latest = 0  # received_at of the newest event counted
+        self._served_since = 0  # received_at of the first impression that this system served; 0 = none yet
         columns = len(roles.columns)
         self._item, self._author, self._category, self._user, self._overall = (
             Counters(columns, config.half_lives_days) for _ in range(5)
@@ -147,6 +148,11 @@ class FeatureState:
         prior = np.where(known, rate[np.where(known, author, 0)] if len(rate) else 0, overall[1] / overall[0])
         return ((taken + PRIOR * prior) / (shown + PRIOR)).astype(np.float32)
 
+    @property
+    def served_since(self) -> int | None:
+        """When the first impression that this system itself served was received, Unix ms; None = there is none."""
+        return self._served_since or None
+
     def impressions(self, items: Int32) -> Float32:
         """How often each item was ever shown, ``[N]``; at once, not by ticks."""
         with self._lock:
@@ -163,7 +169,8 @@ class FeatureState:
             parts = {name: part.dump() for name, part in self._parts().items()}
             pending = Events.concat(self._pending) if self._pending else Events.empty()
             parts["pending"] = {name: getattr(pending, name).copy() for name in EVENT_COLUMNS}
-            parts["own"] = {"latest": np.array([self._latest]), "impressions": self._impressions.copy()}
+            times = np.array([self._latest, self._served_since])
+            parts["own"] = {"times": times, "impressions": self._impressions.copy()}
         return {f"{part}.{name}": column for part, columns in parts.items() for name, column in columns.items()}
 
     def load(self, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -177,7 +184,8 @@ class FeatureState:
                 part.load(split[name])
             pending = Events(**split["pending"])
             self._pending = [pending] if len(pending) else []
-            self._latest, self._impressions = int(split["own"]["latest"][0]), split["own"]["impressions"]
+            self._latest, self._served_since = split["own"]["times"].tolist()
+            self._impressions = split["own"]["impressions"]
 
     def _parts(self) -> dict[str, Any]:
         """The stores with a ``dump`` and a ``load`` of their own."""
@@ -195,6 +203,8 @@ class FeatureState:
         for pairs, mask in ((self.seen, preference > 0), (self.hidden, preference < 0)):
             rows = np.flatnonzero(mask)
             pairs.add(events.user[rows], events.item[rows])
+        if not self._served_since and len(served := np.flatnonzero(shown & (events.as_of >= 0))):
+            self._served_since = int(events.received_at[served[0]])
         items = events.item[shown & (events.item >= 0)]
         if len(items):
             size = int(items.max()) + 1
