@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class NewItems:
         self._owed = owed
         self._max_age = int(config.max_age_days * DAY_MS)
         self._window: _Window | None = None
+        self._kept_up = False
 
     def __call__(self, requests: Requests, k: int) -> Candidates:
         if k == 0 or len(requests) == 0:
@@ -81,6 +82,16 @@ class NewItems:
         parts = [(first, lifted), *(without(key, score, first) for key, score in parts)]
         key, score = (np.concatenate(column) for column in zip(*parts, strict=True))
         return best_of_keys(key, score, len(requests), k)
+
+    def keep_up(self, now: int) -> None:
+        """Look through the catalogue if it has changed.
+
+        From the first call on, requests see new items at once, but a publication that moved only after the next call.
+        """
+        catalogue, known = self._catalogue(), self._window
+        if known is not None and known.read is not catalogue:
+            self._window = _Window.of(catalogue, now, self._max_age, max(known.fewest, ARRIVALS))
+        self._kept_up = True
 
     def _owed_items(self, requests: Requests, catalogue: Catalogue, liked: Float32, k: int) -> Candidates:
         """The owed items that fit each user best, with ``score`` in [-1, 2] plus urgency."""
@@ -125,6 +136,10 @@ class NewItems:
     def _arrivals(self, catalogue: Catalogue, now: Int64, latest: int) -> tuple[Int32, Int64]:
         """Items and when they were published, in that order: the ``latest`` before each ``now`` [B] at least."""
         known, first = self._window, int(now.min())
+        if self._kept_up and known is not None and len(known.catalogue) < len(catalogue):
+            known = self._window = known.grown(catalogue)
+        elif self._kept_up and known is not None and known.catalogue is not catalogue:
+            known = self._window = replace(known, catalogue=catalogue)
         if known is None or known.catalogue is not catalogue or not known.reaches(first, self._max_age, latest):
             known = self._window = _Window.of(catalogue, first, self._max_age, max(latest, ARRIVALS))
         return known.item, known.at
@@ -135,6 +150,8 @@ class _Window:
     """The latest arrivals of a catalogue: all items that were published after ``since``, and later."""
 
     catalogue: Catalogue
+    read: Catalogue  # the one that was looked through as a whole
+    fewest: int  # so many are there at least, where the catalogue has them
     since: int  # ms
     item: Int32  # by publication, then code
     at: Int64
@@ -146,7 +163,16 @@ class _Window:
         item = _published_after(catalogue.published_at, since)
         at = catalogue.published_at[item]
         order = np.argsort(at, kind="stable")
-        return cls(catalogue, since, item[order], at[order])
+        return cls(catalogue, catalogue, fewest, since, item[order], at[order])
+
+    def grown(self, catalogue: Catalogue) -> _Window:
+        """With the items that the catalogue has more by now."""
+        more = np.arange(len(self.catalogue), len(catalogue), dtype=np.int32)
+        more = more[catalogue.published_at[more] > self.since]
+        item = np.concatenate([self.item, more])
+        at = np.concatenate([self.at, catalogue.published_at[more]])
+        order = np.argsort(at, kind="stable")
+        return replace(self, catalogue=catalogue, item=item[order], at=at[order])
 
     def reaches(self, now: int, max_age: int, latest: int) -> bool:
         """Whether nothing is missing of the ``latest`` items that are new at ``now``."""
