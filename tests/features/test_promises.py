@@ -225,3 +225,20 @@ def test_requests_of_one_batch_are_judged_each_at_its_own_time() -> None:
     for row in (3, 0, 1, 2):
         alone = World([1, 23]).promises.urgency(items[row : row + 1], now[row : row + 1])
         np.testing.assert_array_equal(alone, together[row : row + 1])
+
+
+@given(
+    st.lists(st.floats(-3, 30), min_size=1, max_size=30), st.lists(st.integers(0, 40), max_size=30), st.floats(0, 20)
+)
+def test_urgency_claim_by_claim(ages: list[float], items: list[int], later: float) -> None:
+    world, now = World(ages), NOW + int(later * HOUR_MS)
+    world.shown[: len(ages)] = np.arange(len(ages)) * 3
+    world.promises.open_claims(NOW)
+    found = world.promises.urgency(np.array(items, np.int32), np.full(len(items), now))
+    for item, urgency in zip(items, found.tolist(), strict=True):
+        opened = published(ages)[item] if item < len(ages) else now + 1
+        age, got = (now - opened) / (HOURS * HOUR_MS), 3 * item / 50
+        if 0 <= age < 1 and got < 1 and opened > NOW - HOURS * HOUR_MS:
+            assert urgency == pytest.approx(pressing(np.array([age]), np.array([got]))[0], rel=1e-5, abs=1e-5)
+        else:
+            assert np.isnan(urgency)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from upnext.compiled import compiled
 from upnext.config import ExplorationConfig
 from upnext.types import Bool, Catalogue, Events, Float32, Float64, Int32, Int64
 
@@ -111,13 +112,16 @@ class Promises:
         claims = self._current(int(now.min()))
         if not len(claims.item):
             return found
-        place = np.minimum(np.searchsorted(claims.item, items), len(claims.item) - 1)
-        row = np.flatnonzero(claims.item[place] == items)
-        age = (now[row] - claims.opened[place[row]]) / self._span
-        got = self._impressions(items[row]) / self._config.max_impressions
-        is_open = (age >= 0) & (age < 1) & (got < 1)
-        found[row[is_open]] = pressing(age[is_open], got[is_open].astype(np.float64))
+        row, age = _running(claims.item, claims.opened, items, now, self._span)
+        got = (self._impressions(items[row]) / self._config.max_impressions).astype(np.float64)
+        found[row] = np.where(got < 1, pressing(age, got), np.nan)
         return found
+
+    def keep_up(self, now: int) -> None:
+        """Make the list anew before it is so old that a request would have to."""
+        with self._lock:
+            if self.active and self._size >= 0 and now - self._claims.at >= REFRESH_MS // 2:
+                self._claims = self._kept_up(max(now, self._claims.at))
 
     def affordable(self) -> bool:
         """Whether the latest slots leave something of the budget, and what they cost something of what they may."""
@@ -196,7 +200,7 @@ class Promises:
     def _from_catalogue(self, now: int) -> Claims:
         catalogue = self._catalogue()
         self._size, self._came = len(catalogue), []
-        item = np.flatnonzero(catalogue.published_at > now - self._span).astype(np.int32)
+        item = _published_after(catalogue.published_at, now - self._span)
         return self._open(item, catalogue.published_at[item], now, catalogue)
 
     def _kept_up(self, now: int) -> Claims:
@@ -237,7 +241,48 @@ class Promises:
         return Claims(item[row], opened[row], listed, now)
 
 
+@compiled("float64[::1](float64[::1], float64[::1])")
 def pressing(age: Float64, got: Float64) -> Float64:
     """Urgency of a claim: ``age`` in parts of its time, ``got`` in parts of its impressions."""
-    left = np.maximum(1 - age / PLANNED, 1e-6)
-    return np.asarray(GAIN * np.log(np.clip((1 - got) / left, 1.0, SLOWEST)), np.float64)
+    urgency = np.empty(len(age))
+    for row in range(len(age)):
+        left = max(1 - age[row] / PLANNED, 1e-6)
+        urgency[row] = GAIN * np.log(min(max((1 - got[row]) / left, 1.0), SLOWEST))
+    return urgency
+
+
+@compiled("Tuple((int64[::1], float64[::1]))(int32[::1], int64[::1], int32[::1], int64[:], int64)")
+def _running(claimed: Int32, opened: Int64, items: Int32, now: Int64, span: int) -> tuple[Int64, Float64]:
+    """Rows of ``items [N]`` whose claim is running at ``now [N]``, and its age in parts of ``span`` (ms).
+
+    The claims are ``claimed [E]``, ascending, and when each ``opened``.
+    """
+    row, age = np.empty(len(items), np.int64), np.empty(len(items))
+    filled = 0
+    for n in range(len(items)):
+        low, high = 0, len(claimed)
+        while low < high:
+            middle = (low + high) // 2
+            if claimed[middle] < items[n]:
+                low = middle + 1
+            else:
+                high = middle
+        if low < len(claimed) and claimed[low] == items[n] and 0 <= now[n] - opened[low] < span:
+            row[filled], age[filled] = n, (now[n] - opened[low]) / span
+            filled += 1
+    return row[:filled].copy(), age[:filled].copy()
+
+
+@compiled("int32[::1](int64[::1], int64)")
+def _published_after(published_at: Int64, since: int) -> Int32:
+    """The items that were published after a time, by code: without a temporary column of the whole catalogue."""
+    size = 0
+    for item in range(len(published_at)):
+        size += published_at[item] > since
+    found = np.empty(size, np.int32)
+    filled = 0
+    for item in range(len(published_at)):
+        if published_at[item] > since:
+            found[filled] = item
+            filled += 1
+    return found
