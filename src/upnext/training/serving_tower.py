@@ -37,7 +37,8 @@ class LastAttention(nn.Module):
         compare = [key[rows].T @ torch.cat([query[rows], query_bias[rows, None]], 1) * part**-0.5 for rows in heads]
         ask = torch.cat([*compare, torch.cat([gate, gate_bias[:, None]], 1)])
         self.ask = _linear(ask[:, :size], ask[:, size])
-        self.pool = _linear(torch.block_diag(*(value[rows] for rows in heads)), block.key_value.bias.detach()[size:])
+        pool: Tensor = torch.block_diag(*(value[rows] for rows in heads))  # type: ignore[no-untyped-call]
+        self.pool = _linear(pool, block.key_value.bias.detach()[size:])
         distances = torch.arange(block.window - 1, -1, -1)
         self.register_buffer("distance", block.distance.detach()[:, distances].T.contiguous())  # [T, heads]
 
@@ -105,7 +106,7 @@ class ServingUserTower(nn.Module):
             seconds = ((now.unsqueeze(1) - at) / 1000).clamp(0, LONGEST)
             state = state + self.block(tokens, read, torch.log2(1 + seconds).int())
         state = tower.norm(state)
-        about, known = self.attribute[attributes].sum(1).split([USER_SIZE, 1], -1)
+        about, known = self.attribute[attributes].sum(1).split([USER_SIZE, 1], -1)  # type: ignore[no-untyped-call]
         hour = (torch.div(now, HOUR_MS, rounding_mode="trunc") + 24 * THURSDAY) % WEEK
         joined = [state, tower.user(user), about / known.clamp(min=1), self.week[hour], tower.surface(surface)]
         state = state + tower.dense[2](tower.dense[1](self.widen(torch.cat(joined, -1))))
