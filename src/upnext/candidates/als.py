@@ -88,7 +88,7 @@ class ALS:
         """User vectors ``[B, d]`` that solve the ALS equation for each history; 0 where nothing is known."""
         seen = visits(requests, self._weight, self._least)
         users = _fold_in(self._gramian, self._item, self._alpha, seen.item, seen.weight, seen.offsets)
-        return users  # type: ignore[no-any-return]
+        return users
 
     def _best(self, users: Float32, request: Int64, item: Int32, rows: slice, k: int) -> Candidates:
         """The k items with the highest positive scores of the requests ``rows``, without the pairs (request, item)."""

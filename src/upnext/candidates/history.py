@@ -16,7 +16,7 @@ def preference(history: History, weight: Float32, least: Float32) -> Float32:
 
     ``weight`` and ``least`` are by event type code; a type that came after they were made counts 0.
     """
-    return _preference(history.item, history.event, history.value, weight, least)  # type: ignore[no-any-return]
+    return _preference(history.item, history.event, history.value, weight, least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ def _preference(item: Any, event: Any, value: Any, weight: Any, least: Any) -> A
     for request in range(item.shape[0]):
         for slot in range(item.shape[1]):
             kind = event[request, slot]
-            if item[request, slot] != NO_ITEM and 0 <= kind < len(weight) and weight[kind] > 0:
-                if not value[request, slot] < least[kind]:  # an event without a value (NaN) is taken at its word
-                    liked[request, slot] = weight[kind]
+            if item[request, slot] == NO_ITEM or not 0 <= kind < len(weight) or value[request, slot] < least[kind]:
+                continue  # an event without a value (NaN) is not below the least: it is taken at its word
+            liked[request, slot] = max(weight[kind], np.float32(0))
     return liked
 
 

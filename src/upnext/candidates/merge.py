@@ -69,14 +69,14 @@ def _merged(item: Any, score: Any, offsets: Any, quota: Any, total: int) -> Any:
         while True:
             source, share = -1, np.inf
             for other in range(sources):
-                if ranks[other] < offsets[other, request + 1] - offsets[other, request]:
-                    if (ranks[other] + 1) / quota[other] < share:
-                        source, share = other, (ranks[other] + 1) / quota[other]
+                unread = ranks[other] < offsets[other, request + 1] - offsets[other, request]
+                if unread and (ranks[other] + 1) / quota[other] < share:
+                    source, share = other, (ranks[other] + 1) / quota[other]
             if source < 0:
                 break
             row = ahead[source] + offsets[source, request] + ranks[source]
             ranks[source] += 1
-            place = (np.int64(item[row]) * SCATTER >> 16) & (places - 1)
+            place = int(item[row]) * SCATTER >> 16 & places - 1
             while table[place] != FREE and union[table[place]] != item[row]:
                 place = (place + 1) & (places - 1)
             if table[place] == FREE:

@@ -30,7 +30,7 @@ def nearest(
 
 def pair_scores(users: Float32, items: Float32, candidates: Candidates) -> Float32:
     """Inner product of each row's user ``[B, d]`` and item ``[I, d]``, ``[N]``; 0 for items outside of the matrix."""
-    return _pair_scores(users, items, candidates.item, candidates.offsets)  # type: ignore[no-any-return]
+    return _pair_scores(users, items, candidates.item, candidates.offsets)
 
 
 @compiled(
