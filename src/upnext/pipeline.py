@@ -12,17 +12,18 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 import numpy as np
 
 from upnext.candidates.merge import merge
+from upnext.compiled import compiled
 from upnext.reranking.order import by_utility
 from upnext.stages import Boost, Filter, Hydrator, Observer, Ranker, Reranker, Source, Value
-from upnext.types import Bool, Candidates, Column, Float32, Int64, Order, Requests, Slate, StageTrace, ragged_rows
+from upnext.types import Bool, Candidates, Column, Float32, Int64, Order, Requests, Slate, StageTrace
 
 _LOG = logging.getLogger("upnext.pipeline")
 
@@ -122,11 +123,12 @@ class Funnel:
         removed = {}
         for filter_ in self.filters:
             with run.stage("candidates", f"filter {filter_.name}", len(candidates)) as done:
-                keep = np.zeros(len(candidates), np.bool_)
+                keep, kept = np.zeros(len(candidates), np.bool_), 0
                 done(0)
                 keep = _mask(filter_(requests, candidates), len(candidates))
-                done(int(keep.sum()))
-            if not keep.all():
+                kept = int(np.count_nonzero(keep))
+                done(kept)
+            if kept < len(candidates):
                 removed[filter_.name] = candidates.keep(~keep)
                 candidates = candidates.keep(keep)
         return candidates, removed
@@ -195,30 +197,34 @@ class Funnel:
 
     def _rerank(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
         order = by_utility(candidates)
-        bare = Candidates(candidates.item, candidates.offsets, candidates.columns)  # no reranker reads features
+        bare = candidates.without_features()  # no reranker reads them
         chosen = bare.take(order.rows, order.offsets).with_columns({"propensity": order.propensity})
         for reranker in self.rerankers:
             with run.stage("reranking", reranker.name, len(chosen)) as done:
                 order = _order(reranker(requests, chosen), chosen)
                 propensity = np.asarray(chosen["propensity"], np.float32)[order.rows] * order.propensity
                 taken = chosen.take(order.rows, order.offsets)
-                columns = {name: column for name, column in taken.columns.items() if name != "propensity"}
-                chosen = Candidates(taken.item, taken.offsets, columns).with_columns(
-                    {"propensity": propensity.astype(np.float32)}
-                )
+                chosen = taken.in_place_of({"propensity": propensity.astype(np.float32, copy=False)})
                 done(len(chosen))
         return first_k(chosen, requests.k)
 
 
 def first_k(candidates: Candidates, k: int) -> Candidates:
     """The first k rows of every request."""
-    place = np.arange(len(candidates)) - candidates.offsets[:-1][candidates.request]
+    sizes = np.diff(candidates.offsets)
+    if not (sizes > k).any():
+        return candidates
+    if candidates.batch == 1:
+        return candidates.take(np.arange(k), np.array([0, k], np.int64))
+    place = np.arange(len(candidates)) - np.repeat(candidates.offsets[:-1], sizes)
     return candidates.keep(place < k)
 
 
 def boosted(value: Column, changes: Sequence[Float32]) -> Float32:
     """The utility of every row: its value, changed by the sum of its boosts as a share of its size."""
-    change = np.sum([np.zeros(len(value), np.float32), *changes], axis=0)
+    change = np.zeros(len(value), np.float32)
+    for boost in changes:
+        change += boost
     worth = value.astype(np.float32)
     return np.asarray(worth + np.abs(worth) * change, np.float32)
 
@@ -287,23 +293,37 @@ class _Run:
         self.trace.append(StageTrace(stage, name, rows_in, rows_out, ms, error))
         self.degraded.append(f"{stage}: {name}: {error}")
 
-    @contextmanager
-    def stage(self, stage: str, name: str, rows_in: int = 0) -> Iterator[Callable[[int], None]]:
+    def stage(self, stage: str, name: str, rows_in: int = 0) -> _Stage:
         """Times a stage; an exception is recorded and swallowed: the code after the block holds the fallback."""
-        rows_out = rows_in
-        started = time.perf_counter()
+        return _Stage(self, stage, name, rows_in)
 
-        def done(rows: int) -> None:
-            nonlocal rows_out
-            rows_out = rows
 
-        try:
-            yield done
-        except Exception as error:  # any stage may fail in any way; the answer must not
-            _LOG.warning("%s %s failed", stage, name, exc_info=True)
-            self.note(stage, name, _short(error), rows_in, rows_out, 1000 * (time.perf_counter() - started))
-        else:
-            self.trace.append(StageTrace(stage, name, rows_in, rows_out, 1000 * (time.perf_counter() - started)))
+class _Stage:
+    """A block of one stage's work. Entering it gives a function that is told how many rows came out."""
+
+    def __init__(self, run: _Run, stage: str, name: str, rows_in: int) -> None:
+        self._run, self._stage, self._name, self._rows_in, self._rows_out = run, stage, name, rows_in, rows_in
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self._done
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        ms = 1000 * (time.perf_counter() - self._started)
+        if error is None:
+            self._run.trace.append(StageTrace(self._stage, self._name, self._rows_in, self._rows_out, ms))
+            return True
+        if not isinstance(error, Exception):
+            return False
+        # Any stage may fail in any way; the answer must not.
+        _LOG.warning("%s %s failed", self._stage, self._name, exc_info=error)
+        self._run.note(self._stage, self._name, _short(error), self._rows_in, self._rows_out, ms)
+        return True
+
+    def _done(self, rows: int) -> None:
+        self._rows_out = rows
 
 
 def _timed(source: Source, requests: Requests, quota: int) -> tuple[Candidates, float]:
@@ -342,11 +362,38 @@ def _column(column: Float32, rows: int) -> Float32:
 def _order(order: Order, candidates: Candidates) -> Order:
     if order.offsets.shape != candidates.offsets.shape or order.propensity.shape != order.rows.shape:
         raise ValueError("the order is of another batch, or has not one propensity a row")
-    if np.bincount(order.rows, minlength=1).max() > 1:
-        raise ValueError("the order repeats rows")
-    if not np.array_equal(candidates.request[order.rows], ragged_rows(order.offsets)):
-        raise ValueError("the order moves rows to other requests")
+    offsets, given = (np.ascontiguousarray(each, np.int64) for each in (order.offsets, candidates.offsets))
+    if offsets[0] != 0 or offsets[-1] != len(order.rows):
+        raise ValueError(f"the order has {len(order.rows)} rows, but its offsets are from {offsets[0]} to {offsets[-1]}")
+    wrong = _misplaced(np.ascontiguousarray(order.rows, np.int64), offsets, given)
+    if wrong >= 0:
+        raise ValueError(f"the order repeats row {wrong}, or it is not a row of that request")
+    if wrong < ALL_WELL:
+        raise ValueError(f"the order holds the row {order.rows.min()}, or its offsets fall")
     return order
+
+
+ALL_WELL = -1
+
+
+@compiled("int64(int64[::1], int64[::1], int64[::1])")
+def _misplaced(rows: Int64, offsets: Int64, given: Int64) -> int:
+    """The first row that occurs twice or belongs to another request; ALL_WELL, or less where there is no such number.
+
+    ``rows[offsets[b]:offsets[b + 1]]`` should be distinct numbers from ``given[b]`` to below ``given[b + 1]``.
+    """
+    seen = np.zeros(given[-1], np.bool_)
+    for request in range(len(offsets) - 1):
+        if offsets[request] > offsets[request + 1]:
+            return ALL_WELL - 1
+        for place in range(offsets[request], offsets[request + 1]):
+            row = rows[place]
+            if row < 0:
+                return ALL_WELL - 1
+            if row < given[request] or row >= given[request + 1] or seen[row]:
+                return row
+            seen[row] = True
+    return ALL_WELL
 
 
 def _observe(observer: Observer, requests: Requests, slate: Slate) -> None:
