@@ -20,14 +20,14 @@ from types import TracebackType
 import numpy as np
 
 from upnext.candidates.merge import merge
-from upnext.compiled import compiled
-from upnext.reranking.order import by_utility
+from upnext.reranking.order import by_utility, checked
 from upnext.stages import Boost, Filter, Hydrator, Observer, Ranker, Reranker, Source, Value
-from upnext.types import Bool, Candidates, Column, Float32, Int64, Order, Requests, Slate, StageTrace
+from upnext.types import Bool, Candidates, Column, Float32, Int64, Requests, Slate, StageTrace
 
 _LOG = logging.getLogger("upnext.pipeline")
 
-LANES = 2  # threads that run the sources of one request
+LANES = 2  # threads that run the sources of one request, at most
+SECOND_LANE_MS = 4.0  # what the first may take alone: two threads in the interpreter would mostly wait for each other
 RERANKING_MS = 4.0  # kept free before a deadline for what comes after ranking
 FEWEST_CANDIDATES = 100  # fewer are not worth the full ranker: a lighter one takes over
 
@@ -85,9 +85,10 @@ class Funnel:
         return found
 
     def _together(self, requests: Requests, run: _Run) -> dict[str, Candidates]:
-        """Sources taken from one queue by LANES threads; what is not there when half of the time is gone is left out.
+        """Sources taken from one queue by threads; what is not there when half of the time is gone is left out.
 
-        More threads would only take turns at the interpreter; a source that hangs keeps one lane, not the others.
+        One thread does it alone while sources are quick: two would take turns at the interpreter, which costs both.
+        Another joins when that takes long, so a source that hangs or has much to do keeps one lane, not the others.
         """
         waiting = deque(self.sources)
         outcomes: dict[str, tuple[Candidates, float] | Exception] = {}
@@ -103,7 +104,13 @@ class Funnel:
                 except Exception as error:
                     outcomes[source.name] = error
 
-        wait([self._pool.submit(lane) for _ in range(LANES)], timeout=max(run.left() / 2, 0) / 1000)
+        until, lanes = run.elapsed() + max(run.left() / 2, 0), []
+        for patience in (*[SECOND_LANE_MS] * (LANES - 1), np.inf):
+            lanes.append(self._pool.submit(lane))
+            wait(lanes, timeout=max(min(until - run.elapsed(), patience), 0) / 1000)
+            if not waiting:
+                break
+        wait(lanes, timeout=max(until - run.elapsed(), 0) / 1000)
         waiting.clear()
         found = {}
         for source, _ in self.sources:
@@ -201,7 +208,7 @@ class Funnel:
         chosen = bare.take(order.rows, order.offsets).with_columns({"propensity": order.propensity})
         for reranker in self.rerankers:
             with run.stage("reranking", reranker.name, len(chosen)) as done:
-                order = _order(reranker(requests, chosen), chosen)
+                order = checked(reranker(requests, chosen), chosen)
                 propensity = np.asarray(chosen["propensity"], np.float32)[order.rows] * order.propensity
                 taken = chosen.take(order.rows, order.offsets)
                 chosen = taken.in_place_of({"propensity": propensity.astype(np.float32, copy=False)})
@@ -357,43 +364,6 @@ def _column(column: Float32, rows: int) -> Float32:
     if column.shape != (rows,):
         raise ValueError(f"{rows} rows got a column of shape {column.shape}")
     return column
-
-
-def _order(order: Order, candidates: Candidates) -> Order:
-    if order.offsets.shape != candidates.offsets.shape or order.propensity.shape != order.rows.shape:
-        raise ValueError("the order is of another batch, or has not one propensity a row")
-    offsets, given = (np.ascontiguousarray(each, np.int64) for each in (order.offsets, candidates.offsets))
-    if offsets[0] != 0 or offsets[-1] != len(order.rows):
-        raise ValueError(f"the order has {len(order.rows)} rows, but its offsets are from {offsets[0]} to {offsets[-1]}")
-    wrong = _misplaced(np.ascontiguousarray(order.rows, np.int64), offsets, given)
-    if wrong >= 0:
-        raise ValueError(f"the order repeats row {wrong}, or it is not a row of that request")
-    if wrong < ALL_WELL:
-        raise ValueError(f"the order holds the row {order.rows.min()}, or its offsets fall")
-    return order
-
-
-ALL_WELL = -1
-
-
-@compiled("int64(int64[::1], int64[::1], int64[::1])")
-def _misplaced(rows: Int64, offsets: Int64, given: Int64) -> int:
-    """The first row that occurs twice or belongs to another request; ALL_WELL, or less where there is no such number.
-
-    ``rows[offsets[b]:offsets[b + 1]]`` should be distinct numbers from ``given[b]`` to below ``given[b + 1]``.
-    """
-    seen = np.zeros(given[-1], np.bool_)
-    for request in range(len(offsets) - 1):
-        if offsets[request] > offsets[request + 1]:
-            return ALL_WELL - 1
-        for place in range(offsets[request], offsets[request + 1]):
-            row = rows[place]
-            if row < 0:
-                return ALL_WELL - 1
-            if row < given[request] or row >= given[request + 1] or seen[row]:
-                return row
-            seen[row] = True
-    return ALL_WELL
 
 
 def _observe(observer: Observer, requests: Requests, slate: Slate) -> None:

@@ -36,7 +36,7 @@ class Fatigue:
 @compiled("bool_(int32[:], int64[:], int32, int64)")
 def _answered(acted: Int32, acted_at: Int64, code: int, shown_at: int) -> bool:
     """Whether the user did anything with the item when it was shown, or later."""
-    for slot in range(len(acted)):
+    for slot in range(len(acted)):  # noqa: SIM110 (no generators in compiled loops)
         if acted[slot] == code and acted_at[slot] >= shown_at:
             return True
     return False

@@ -36,8 +36,9 @@ def in_lists(request: Int64, code: Int32, lists: Ragged) -> Bool:
     """Whether each row's code (-1 = none) is in the list of its own request, ``[N]``; lists need no order."""
     found = np.zeros(len(code), np.bool_)
     if len(lists.item):
-        columns = (request, np.int64), (code, np.int32), (lists.item, np.int32), (lists.offsets, np.int64)
-        _mark(*(np.ascontiguousarray(column, dtype) for column, dtype in columns), found)
+        rows, codes = np.ascontiguousarray(request, np.int64), np.ascontiguousarray(code, np.int32)
+        listed, offsets = np.ascontiguousarray(lists.item, np.int32), np.ascontiguousarray(lists.offsets, np.int64)
+        _mark(rows, codes, listed, offsets, found)
     return found
 
 

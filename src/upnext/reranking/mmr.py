@@ -36,7 +36,7 @@ def mmr(utility: Float64, alike: Float32, k: int, diversity: float) -> Int64:
 
 @compiled("int64[::1](float64[::1], float32[:, ::1], int64)")
 def _choose(worth: Float64, cost: Float32, k: int) -> Int64:
-    """Numbers of ``k`` rows by ``worth [n]`` less the largest ``cost [n, n]`` with one chosen before; ties: the first."""
+    """``k`` rows by ``worth [n]`` less the largest ``cost [n, n]`` with one chosen before; of equal ones the first."""
     rows = len(worth)
     nearest, free, chosen = np.zeros(rows), np.ones(rows, np.bool_), np.empty(k, np.int64)
     for position in range(k):
