@@ -19,7 +19,8 @@ from upnext.errors import ConfigError, DataError, StorageError
 from upnext.storage.keys import content_keys, given_keys, recommendation_hash
 from upnext.storage.open import open_log
 from upnext.storage.sqlite import SQLiteLog
-from upnext.testing.log_contract import LogContract, events, some
+from upnext.testing.log_contract import LogContract
+from upnext.testing.logs import events, some
 
 
 class TestSQLiteLog(LogContract):

@@ -18,8 +18,9 @@ from upnext.serving.clock import Clock
 from upnext.serving.fields import Strict
 from upnext.serving.problems import Invalid, NotFound, Problem, shown
 from upnext.serving.rows import Event, Item, ItemChanges, ItemContent, ItemName, User, UserContent
+from upnext.serving.together import Together
 from upnext.serving.validation import first_problem
-from upnext.storage.log import ACCEPTED, EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA, Appended, Log
+from upnext.storage.log import ACCEPTED, ITEM_SCHEMA, USER_SCHEMA, Appended, EventColumns, Log
 
 DAY_MS = 86_400_000
 Row = TypeVar("Row", bound=Strict)
@@ -47,16 +48,11 @@ class Ingest:
     def __init__(self, log: Log, live: Live, config: Config, clock: Clock, refresh: Callable[[], None]) -> None:
         self._log, self._live, self._config = log, live, config
         self._clock, self._refresh = clock, refresh
+        self._together = Together(self._append)
 
-    def append(self, columns: Mapping[str, Sequence[object]]) -> Appended:
-        """Append events as columns of EVENT_SCHEMA, received now."""
-        with self._clock.arrival() as now:
-            arrived = {**columns, "received_at": [now] * len(columns["event_type"])}
-            arrived["happened_at"] = [now if at is None else at for at in columns["happened_at"]]
-            frame = pl.DataFrame(arrived, schema={name: EVENT_SCHEMA[name] for name in arrived})
-            appended = self._log.append_events(frame, arriving=True)
-            self._refresh()
-        return appended
+    def append(self, columns: EventColumns) -> Appended:
+        """Append events as columns of EVENT_SCHEMA, received now, together with what others append meanwhile."""
+        return self._together(columns)
 
     def add_events(self, rows: Sequence[object]) -> Fates:
         """Write events; the next request of their users sees them."""
@@ -143,6 +139,14 @@ class Ingest:
             gone = "was deleted" if code >= 0 else "is unknown"
             raise NotFound(f"item {shown(item_id)} {gone}", "item_id", "PUT /v1/items/{item_id} makes it")
         return code
+
+    def _append(self, columns: EventColumns) -> Appended:
+        with self._clock.arrival() as now:
+            arrived = {**columns, "received_at": [now] * len(columns["event_type"])}
+            arrived["happened_at"] = [now if at is None else at for at in columns["happened_at"]]
+            appended = self._log.append_events(arrived, arriving=True)
+            self._refresh()
+        return appended
 
     def _missing(self, item_id: str) -> Problem | None:
         try:
