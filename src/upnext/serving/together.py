@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from upnext.errors import DataError
 from upnext.storage.log import Appended, EventColumns
 from upnext.types import Int8
@@ -75,9 +73,10 @@ class Together:
             for waiting in group:
                 waiting.error = error
         else:
-            ends = np.cumsum([waiting.rows for waiting in group])
-            for waiting, own in zip(group, np.split(status, ends[:-1]), strict=True):
-                waiting.status = own
+            end = 0
+            for waiting in group:
+                start, end = end, end + waiting.rows
+                waiting.status = status[start:end]
 
 
 def joined(parts: Sequence[EventColumns]) -> EventColumns:

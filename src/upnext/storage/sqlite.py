@@ -29,6 +29,7 @@ from upnext.storage.log import (
     IdKind,
     Marks,
 )
+from upnext.storage.sqlite_checkpoints import Checkpoints
 from upnext.storage.sqlite_schema import connect, explain, prepare
 from upnext.storage.sqlite_write import TABLE_OF, Write
 from upnext.types import Events
@@ -55,6 +56,7 @@ class SQLiteLog:
         self._write_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = threading.Event()
+        self._checkpoints = Checkpoints(self.path, connect, self._write_lock)
         self._nothing: dict[str, pl.DataFrame] = {}  # a table's frame without rows
         self._codes: dict[IdKind, dict[str, int]] = {kind: {} for kind in TABLE_OF}
         try:
@@ -80,6 +82,8 @@ class SQLiteLog:
             while rows := cursor.fetchmany(_READ_CHUNK):
                 columns = zip(zip(*rows, strict=True), _READ_DTYPES, strict=True)
                 parts.append(_unpacked(*(np.fromiter(column, dtype, len(rows)) for column, dtype in columns)))
+        if len(parts) == 1:
+            return parts[0]
         return Events.concat(parts) if parts else Events.empty()
 
     def last_offset(self) -> int:
@@ -126,10 +130,14 @@ class SQLiteLog:
     def close(self) -> None:
         """Calls that are still running end first; later ones raise StorageError."""
         self._closed.set()
-        while self._idle:
-            self._idle.pop().close()
+        self._checkpoints.close()
+        self._close_idle()
 
     # -- connections
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -149,7 +157,7 @@ class SQLiteLog:
         finally:
             self._idle.append(db)
             if self._closed.is_set():
-                self.close()
+                self._close_idle()
 
     @contextmanager
     def _transaction(self) -> Iterator[Write]:
@@ -158,6 +166,7 @@ class SQLiteLog:
             db.execute("BEGIN IMMEDIATE")
             try:
                 write = Write(db, self._codes)
+                before = db.total_changes
                 yield write
                 if write.changed:
                     db.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (write.revision,))
@@ -166,6 +175,7 @@ class SQLiteLog:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+            self._checkpoints.wrote(db.total_changes - before)
             for kind, fresh in write.fresh.items():
                 if len(self._codes[kind]) + len(fresh) > _CACHED_IDS:
                     self._codes[kind].clear()
