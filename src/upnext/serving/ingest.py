@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import polars as pl
@@ -57,14 +58,14 @@ class Ingest:
     def add_events(self, rows: Sequence[object]) -> Fates:
         """Write events; the next request of their users sees them."""
         parsed, fates = _parsed(Event, rows, self._refuse_event)
-        columns: dict[str, list[object]] = {name: [] for name in _EVENT_COLUMNS}
+        values: list[tuple[object, ...]] = []
         owner: list[int] = []
         for row, event in parsed.items():
-            for position, item in enumerate(event.items or [None]):
-                owner.append(row)
-                for name, value in _event_values(event, item, position):
-                    columns[name].append(value)
+            written = _event_values(event)
+            values.extend(written)
+            owner.extend([row] * len(written))
         if owner:
+            columns = dict(zip(_EVENT_COLUMNS, zip(*values, strict=True), strict=True))
             accepted = self.append(columns).status == ACCEPTED
             for row, new in zip(owner, accepted.tolist(), strict=True):
                 if new:
@@ -203,18 +204,26 @@ _EVENT_COLUMNS = (
     "recommendation_id",
     "position",
     "surface",
-    "context",
+    "context",  # the last: it becomes JSON
 )
 
 
-def _event_values(event: Event, item: str | None, position: int) -> list[tuple[str, object]]:
-    """The columns of an event; one of its shown items where it has several."""
-    values = {name: getattr(event, "timestamp" if name == "happened_at" else name) for name in _EVENT_COLUMNS}
-    values["context"] = _stored("context", event.context)
-    if item is not None:
-        event_id = None if event.event_id is None else f"{event.event_id}#{position}"
-        values |= {"item_id": item, "position": position, "event_id": event_id}
-    return list(values.items())
+_EVENT_FIELDS = attrgetter(*("timestamp" if name == "happened_at" else name for name in _EVENT_COLUMNS))
+
+
+def _event_values(event: Event) -> list[tuple[object, ...]]:
+    """What _EVENT_COLUMNS hold for an event: a row, or one a shown item where it has several."""
+    if event.items is not None:
+        return [
+            row for position, item in enumerate(event.items) for row in _event_values(_of_one(event, position, item))
+        ]
+    values: tuple[object, ...] = _EVENT_FIELDS(event)
+    return [values if event.context is None else (*values[:-1], _stored("context", event.context))]
+
+
+def _of_one(event: Event, position: int, item: str) -> Event:
+    event_id = None if event.event_id is None else f"{event.event_id}#{position}"
+    return event.model_copy(update={"items": None, "item_id": item, "position": position, "event_id": event_id})
 
 
 def _parsed(

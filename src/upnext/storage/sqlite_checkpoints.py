@@ -17,8 +17,8 @@ _LOG = logging.getLogger("upnext.storage")
 
 EVERY_S = 4.0
 PAGES_A_COMMIT = 4  # beside one a row: where the ids are random, so are the index's pages
-MANY_PAGES = 2_000  # due at once
-TOO_MANY_PAGES = 4_000  # writers wait for the rest, or the file would grow with every commit, which costs each of them
+MANY_PAGES = 4_000  # due at once
+TOO_MANY_PAGES = 8_000  # writers wait for the rest, or the file would grow with every commit, which costs each of them
 
 
 class Checkpoints:
