@@ -115,7 +115,7 @@ def compute(inputs: Inputs, definitions: Sequence[Group]) -> Float32:
         columns = group.function(inputs)
         out[:, start:end] = columns[inputs.row] if group.of_request and len(inputs.now) > 1 else columns
         start = end
-    if not np.isfinite(out.sum()):  # seldom; one value that is not finite makes the sum so
+    if not np.isfinite(out).all():  # seldom
         np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return out
 
