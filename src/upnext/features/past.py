@@ -33,7 +33,7 @@ def _summary(
     slot: int, now: int, number: Int64, latest: Int64, weight: Float64, seconds: Float64, columns: Float32
 ) -> None:
     """PAIR_COLUMNS of the group in ``slot``."""
-    n_shown, n_acted = number[slot]
+    n_shown, n_acted = number[slot, 0], number[slot, 1]
     columns[slot, 0] = np.log1p(n_shown)
     columns[slot, 1] = np.log1p(n_acted)
     columns[slot, 2] = np.sign(weight[slot]) * np.log1p(abs(weight[slot]))
@@ -76,7 +76,10 @@ def past(
     for n in range(len(group)):
         if row[n] != request:
             request = row[n]
-            key[:], number[:], latest[:], weight[:], seconds[:] = -1, 0, 0, 0, 0
+            for slot in range(room):
+                if key[slot] >= 0:
+                    key[slot], weight[slot], seconds[slot] = -1, 0, 0
+                    number[slot, 0] = number[slot, 1] = latest[slot, 0] = latest[slot, 1] = 0
             for k in range(shown.shape[1]):
                 if shown[request, k] >= 0:
                     slot = _slot(key, shown[request, k])
@@ -95,4 +98,6 @@ def past(
                 if key[slot] >= 0:
                     _summary(slot, now[request], number, latest, weight, seconds, columns)
         slot = _slot(key, group[n]) if group[n] >= 0 else 0
-        out[n] = columns[slot if group[n] >= 0 and key[slot] == group[n] else room]
+        found = slot if group[n] >= 0 and key[slot] == group[n] else room
+        for column in range(out.shape[1]):
+            out[n, column] = columns[found, column]
