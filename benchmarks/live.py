@@ -1,6 +1,7 @@
 """How live is it? Events, items, rebuilds, model swaps and restarts against the real server, on a copy of a home.
 
 python -m benchmarks.live --home demo --json live.json
+python -m benchmarks.live --home demo --only events ingest
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from upnext.home import Home
 LIMIT = 300  # items beside the index before it is built anew, here: so that it happens within the benchmark
 SETTINGS = (f"candidates.two_tower.dynamic_limit={LIMIT}",)
 MILLION = 1_000_000
+PARTS = ("events", "ingest", "items", "changes", "workers", "restart")
 
 
 def main() -> None:
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=Path("demo"))
     parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
     parser.add_argument("--events", type=int, default=MILLION, help="in the log at the restart")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure these parts; default: all")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     flags = parser.parse_args()
     found: dict[str, float] = {}
@@ -44,11 +47,14 @@ def main() -> None:
         shutil.copytree(flags.home, home, ignore=shutil.ignore_patterns("world"))
         os.sync()  # or the first durable writes would wait for the copy
         users = _users(home)
-        for part in (_events, _ingest, _items, _changes):
-            with serving(home, SETTINGS) as server:
-                _report(part(server, home, users, flags.seconds), found)
-        _report(_workers(home, users), found)
-        _report(_restart(home, flags.events), found)
+        for name, part in zip(PARTS, (_events, _ingest, _items, _changes), strict=False):
+            if name in flags.only:
+                with serving(home, SETTINGS) as server:
+                    _report(part(server, home, users, flags.seconds), found)
+        if "workers" in flags.only:
+            _report(_workers(home, users), found)
+        if "restart" in flags.only:
+            _report(_restart(home, flags.events), found)
     if flags.json:
         flags.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

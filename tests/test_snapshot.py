@@ -42,6 +42,7 @@ def events(number: int, seed: int, start: int = START) -> pl.DataFrame:
             "item_id": [f"i{n}" for n in rng.integers(0, 40, number)],
             "happened_at": at,
             "value": rng.uniform(0, 500, number),
+            "as_of": [seed if n > number // 2 else None for n in range(number)],
         }
     )
 

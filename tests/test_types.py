@@ -154,3 +154,23 @@ def test_sizes() -> None:
     assert len(catalogue) == logs.ITEMS
     assert len(Users(np.zeros((5, 2), np.int32))) == 5
     assert len(Events.empty()) == 0
+
+
+@given(st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=4), st.booleans())
+def test_rows_chosen_again_and_again_are_those_of_columns_chosen_at_once(choices: list[list[int]], read: bool) -> None:
+    chosen = table([[10, 11, 12, 13, 14, 15]])
+    expected = np.arange(6, dtype=np.float32)
+    for choice in choices:
+        rows = np.array([row for row in choice if row < len(chosen)], np.int64)
+        chosen, expected = chosen.take(rows, np.array([0, len(rows)])), expected[rows]
+        if read:
+            np.testing.assert_array_equal(chosen["score"], expected)
+    np.testing.assert_array_equal(chosen["score"], expected)
+    np.testing.assert_array_equal(chosen.item, 10 + expected)
+    assert list(chosen.columns) == ["score"]
+
+
+def test_columns_in_place_of_others_leave_the_first_table_as_it_was() -> None:
+    made = table([[1, 2]])
+    other = made.in_place_of({"score": np.array([7.0, 8.0])})
+    assert (made["score"].tolist(), other["score"].tolist()) == ([0, 1], [7, 8])

@@ -264,6 +264,9 @@ class ExplorationConfig(Section):
     budget: float = Field(
         0.1, description="Share of all slots, at most, for items that are owed impressions; 0 = none.", ge=0, le=1
     )
+    max_cost: float = Field(
+        0.02, description="Share of the value of all slates, at most, that exploring may cost by estimate.", ge=0, le=1
+    )
     max_impressions: float = Field(50.0, description="Impressions that every new item is promised.", ge=0)
     within_hours: float = Field(24.0, description="How long after its publication the promise is open.", gt=0)
     pool: int = Field(5, description="The best of them by optimistic value, among which one is drawn.", ge=1)

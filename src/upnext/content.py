@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from upnext.compiled import compiled
 from upnext.errors import ArtifactError, DataError
 from upnext.ids import IdMap
 from upnext.types import Bool, Catalogue, Column, Float32, Int32, Int64, Users
@@ -245,10 +246,17 @@ def _encode_titles(titles: Sequence[str], vocabulary: IdMap) -> Int32:
     return _padded(rows[flat > 0], flat[flat > 0], len(titles), TITLE_WORDS)
 
 
-def _left_packed(codes: Int32, width: int) -> Int32:
+@compiled("int32[:, ::1](Array(int32, 2, 'A', readonly=True), int64)")
+def _left_packed(codes: Any, width: int) -> Any:
     """The codes above 0 of every row, moved to the left and cut or padded to ``width``."""
-    rows, places = np.nonzero(codes)
-    return _padded(rows, codes[rows, places], len(codes), width)
+    packed = np.zeros((codes.shape[0], width), np.int32)
+    for row in range(codes.shape[0]):
+        end = 0
+        for place in range(codes.shape[1]):
+            if codes[row, place] != 0 and end < width:
+                packed[row, end] = codes[row, place]
+                end += 1
+    return packed
 
 
 def _padded(rows: Int64, codes: Int32, n: int, width: int) -> Int32:

@@ -18,7 +18,7 @@ from upnext.features.replay import log_order
 from upnext.features.roles import EventRoles
 from upnext.features.state import FeatureState
 from upnext.ids import IdMap
-from upnext.storage.log import IdKind
+from upnext.storage.log import IdKind, Marks
 from upnext.types import NO_ITEM, Events, History, Int16, Int32, Int64, Ragged, Requests
 
 _EVENTS_AT_ONCE = 500_000
@@ -34,6 +34,8 @@ class Tailed(Protocol):
     def read_users(self, after: int = 0) -> pl.DataFrame: ...
 
     def ids(self, kind: IdKind, start: int = 0) -> list[str]: ...
+
+    def marks(self) -> Marks: ...
 
 
 class Live:
@@ -54,11 +56,16 @@ class Live:
             config.features, self.roles, self.catalogue, config.candidates.trending.half_life_hours
         )
         self.promises = Promises(
-            config.reranking.exploration, self.catalogue, self.state.impressions, self.roles.is_impression
+            config.reranking.exploration,
+            self.catalogue,
+            self.state.impressions,
+            self.roles.is_impression,
+            lambda: self.state.served_since,
         )
         self.offset = -1
         self.latest = 0  # received_at of the newest event, ms
         self._revision_items = self._revision_users = 0
+        self._marks: Marks | None = None
         self._events = events
         self._lock = threading.Lock()
         if restore is not None:
@@ -94,6 +101,9 @@ class Live:
                     return np.unique(np.concatenate(changed))
 
     def _refresh_names(self) -> Int32:
+        marks = self.log.marks()
+        if marks == self._marks:  # nearly always: events seldom bring new names
+            return np.empty(0, np.int32)
         self.roles.learn(self.log.ids("event_type"))
         self.surfaces.extend(self.log.ids("surface", len(self.surfaces)))
         items = self.log.read_items(self._revision_items)
@@ -105,6 +115,7 @@ class Live:
             self._revision_items = int(items["revision"].max() or 0)  # type: ignore[arg-type]
         if len(users):
             self._revision_users = int(users["revision"].max() or 0)  # type: ignore[arg-type]
+        self._marks = marks  # what came after them is news again, at worst read twice
         return changed
 
     def all_events(self) -> Events:

@@ -12,21 +12,22 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 import numpy as np
 
 from upnext.candidates.merge import merge
-from upnext.reranking.order import by_utility
+from upnext.reranking.order import by_utility, checked
 from upnext.stages import Boost, Filter, Hydrator, Observer, Ranker, Reranker, Source, Value
-from upnext.types import Bool, Candidates, Column, Float32, Int64, Order, Requests, Slate, StageTrace, ragged_rows
+from upnext.types import Bool, Candidates, Column, Float32, Int64, Requests, Slate, StageTrace
 
 _LOG = logging.getLogger("upnext.pipeline")
 
-LANES = 2  # threads that run the sources of one request
+LANES = 2  # threads that run the sources of one request, at most
+SECOND_LANE_MS = 4.0  # what the first may take alone: two threads in the interpreter would mostly wait for each other
 RERANKING_MS = 4.0  # kept free before a deadline for what comes after ranking
 FEWEST_CANDIDATES = 100  # fewer are not worth the full ranker: a lighter one takes over
 
@@ -84,9 +85,10 @@ class Funnel:
         return found
 
     def _together(self, requests: Requests, run: _Run) -> dict[str, Candidates]:
-        """Sources taken from one queue by LANES threads; what is not there when half of the time is gone is left out.
+        """Sources taken from one queue by threads; what is not there when half of the time is gone is left out.
 
-        More threads would only take turns at the interpreter; a source that hangs keeps one lane, not the others.
+        One thread does it alone while sources are quick: two would take turns at the interpreter, which costs both.
+        Another joins when that takes long, so a source that hangs or has much to do keeps one lane, not the others.
         """
         waiting = deque(self.sources)
         outcomes: dict[str, tuple[Candidates, float] | Exception] = {}
@@ -102,7 +104,13 @@ class Funnel:
                 except Exception as error:
                     outcomes[source.name] = error
 
-        wait([self._pool.submit(lane) for _ in range(LANES)], timeout=max(run.left() / 2, 0) / 1000)
+        until, lanes = run.elapsed() + max(run.left() / 2, 0), []
+        for patience in (*[SECOND_LANE_MS] * (LANES - 1), np.inf):
+            lanes.append(self._pool.submit(lane))
+            wait(lanes, timeout=max(min(until - run.elapsed(), patience), 0) / 1000)
+            if not waiting:
+                break
+        wait(lanes, timeout=max(until - run.elapsed(), 0) / 1000)
         waiting.clear()
         found = {}
         for source, _ in self.sources:
@@ -122,11 +130,12 @@ class Funnel:
         removed = {}
         for filter_ in self.filters:
             with run.stage("candidates", f"filter {filter_.name}", len(candidates)) as done:
-                keep = np.zeros(len(candidates), np.bool_)
+                keep, kept = np.zeros(len(candidates), np.bool_), 0
                 done(0)
                 keep = _mask(filter_(requests, candidates), len(candidates))
-                done(int(keep.sum()))
-            if not keep.all():
+                kept = int(np.count_nonzero(keep))
+                done(kept)
+            if kept < len(candidates):
                 removed[filter_.name] = candidates.keep(~keep)
                 candidates = candidates.keep(keep)
         return candidates, removed
@@ -195,30 +204,34 @@ class Funnel:
 
     def _rerank(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
         order = by_utility(candidates)
-        bare = Candidates(candidates.item, candidates.offsets, candidates.columns)  # no reranker reads features
+        bare = candidates.without_features()  # no reranker reads them
         chosen = bare.take(order.rows, order.offsets).with_columns({"propensity": order.propensity})
         for reranker in self.rerankers:
             with run.stage("reranking", reranker.name, len(chosen)) as done:
-                order = _order(reranker(requests, chosen), chosen)
+                order = checked(reranker(requests, chosen), chosen)
                 propensity = np.asarray(chosen["propensity"], np.float32)[order.rows] * order.propensity
                 taken = chosen.take(order.rows, order.offsets)
-                columns = {name: column for name, column in taken.columns.items() if name != "propensity"}
-                chosen = Candidates(taken.item, taken.offsets, columns).with_columns(
-                    {"propensity": propensity.astype(np.float32)}
-                )
+                chosen = taken.in_place_of({"propensity": propensity.astype(np.float32, copy=False)})
                 done(len(chosen))
         return first_k(chosen, requests.k)
 
 
 def first_k(candidates: Candidates, k: int) -> Candidates:
     """The first k rows of every request."""
-    place = np.arange(len(candidates)) - candidates.offsets[:-1][candidates.request]
+    sizes = np.diff(candidates.offsets)
+    if not (sizes > k).any():
+        return candidates
+    if candidates.batch == 1:
+        return candidates.take(np.arange(k), np.array([0, k], np.int64))
+    place = np.arange(len(candidates)) - np.repeat(candidates.offsets[:-1], sizes)
     return candidates.keep(place < k)
 
 
 def boosted(value: Column, changes: Sequence[Float32]) -> Float32:
     """The utility of every row: its value, changed by the sum of its boosts as a share of its size."""
-    change = np.sum([np.zeros(len(value), np.float32), *changes], axis=0)
+    change = np.zeros(len(value), np.float32)
+    for boost in changes:
+        change += boost
     worth = value.astype(np.float32)
     return np.asarray(worth + np.abs(worth) * change, np.float32)
 
@@ -287,23 +300,37 @@ class _Run:
         self.trace.append(StageTrace(stage, name, rows_in, rows_out, ms, error))
         self.degraded.append(f"{stage}: {name}: {error}")
 
-    @contextmanager
-    def stage(self, stage: str, name: str, rows_in: int = 0) -> Iterator[Callable[[int], None]]:
+    def stage(self, stage: str, name: str, rows_in: int = 0) -> _Stage:
         """Times a stage; an exception is recorded and swallowed: the code after the block holds the fallback."""
-        rows_out = rows_in
-        started = time.perf_counter()
+        return _Stage(self, stage, name, rows_in)
 
-        def done(rows: int) -> None:
-            nonlocal rows_out
-            rows_out = rows
 
-        try:
-            yield done
-        except Exception as error:  # any stage may fail in any way; the answer must not
-            _LOG.warning("%s %s failed", stage, name, exc_info=True)
-            self.note(stage, name, _short(error), rows_in, rows_out, 1000 * (time.perf_counter() - started))
-        else:
-            self.trace.append(StageTrace(stage, name, rows_in, rows_out, 1000 * (time.perf_counter() - started)))
+class _Stage:
+    """A block of one stage's work. Entering it gives a function that is told how many rows came out."""
+
+    def __init__(self, run: _Run, stage: str, name: str, rows_in: int) -> None:
+        self._run, self._stage, self._name, self._rows_in, self._rows_out = run, stage, name, rows_in, rows_in
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self._done
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        ms = 1000 * (time.perf_counter() - self._started)
+        if error is None:
+            self._run.trace.append(StageTrace(self._stage, self._name, self._rows_in, self._rows_out, ms))
+            return True
+        if not isinstance(error, Exception):
+            return False
+        # Any stage may fail in any way; the answer must not.
+        _LOG.warning("%s %s failed", self._stage, self._name, exc_info=error)
+        self._run.note(self._stage, self._name, _short(error), self._rows_in, self._rows_out, ms)
+        return True
+
+    def _done(self, rows: int) -> None:
+        self._rows_out = rows
 
 
 def _timed(source: Source, requests: Requests, quota: int) -> tuple[Candidates, float]:
@@ -337,16 +364,6 @@ def _column(column: Float32, rows: int) -> Float32:
     if column.shape != (rows,):
         raise ValueError(f"{rows} rows got a column of shape {column.shape}")
     return column
-
-
-def _order(order: Order, candidates: Candidates) -> Order:
-    if order.offsets.shape != candidates.offsets.shape or order.propensity.shape != order.rows.shape:
-        raise ValueError("the order is of another batch, or has not one propensity a row")
-    if np.bincount(order.rows, minlength=1).max() > 1:
-        raise ValueError("the order repeats rows")
-    if not np.array_equal(candidates.request[order.rows], ragged_rows(order.offsets)):
-        raise ValueError("the order moves rows to other requests")
-    return order
 
 
 def _observe(observer: Observer, requests: Requests, slate: Slate) -> None:

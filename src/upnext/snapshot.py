@@ -22,7 +22,7 @@ from upnext.live import Live, Tailed
 
 _LOG = logging.getLogger("upnext.snapshot")
 
-FORMAT = 1
+FORMAT = 2
 FILE = "var/state.npz"  # in the home
 _ABOUT = "about"
 

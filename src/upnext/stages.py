@@ -38,6 +38,16 @@ class PairScorer(Protocol):
 
 
 @runtime_checkable
+class KeptUp(Protocol):
+    """A source that makes lists from the whole catalogue, which a server has made beside its requests.
+
+    From the first call of ``keep_up`` on, requests take the lists as they are; without it they make them themselves.
+    """
+
+    def keep_up(self, now: int) -> None: ...
+
+
+@runtime_checkable
 class Hydrator(Protocol):
     """Adds what is known: feature columns ``[N, len(names)]`` in the order of the rows it was given."""
 

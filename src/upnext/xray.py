@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,7 +52,7 @@ def predictions(rows: Candidates, row: int) -> dict[str, float | None]:
 
 def number(value: Any) -> float | None:
     """As JSON can hold it: six significant digits, None where not finite."""
-    return float(f"{value:.6g}") if np.isfinite(value) else None
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _ranked(considered: Candidates, row: int) -> dict[str, Any]:

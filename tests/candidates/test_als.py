@@ -110,3 +110,19 @@ def test_saves_and_loads(make: object, tmp_path: Path) -> None:
 def test_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="upnext train"):
         ALSFactors.load(tmp_path)
+
+
+def test_users_solve_the_equation_of_the_paper() -> None:
+    """Also an item that was turned to at several times, whose weights make one confidence."""
+    als, factor = ALS(factors(), WEIGHT, LEAST), factors().item.astype(np.float64)
+    histories = [[1, 2, 1, 3, 1], [4], [], [*range(16)], [5, 99, 5]]
+    found = als.fold_in(requests_of(histories))
+    for row, history in enumerate(histories):
+        confidence = np.ones(ITEMS)
+        for item in history:
+            if item < ITEMS:
+                confidence[item] += 5.0
+        chosen = confidence > 1
+        normal = (factor.T * confidence) @ factor + 0.1 * np.eye(SIZE)
+        expected = np.linalg.solve(normal, (factor.T * confidence) @ chosen)
+        assert found[row] == pytest.approx(expected, abs=1e-5)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upnext.candidates import because_you_watched
 from upnext.candidates.because_you_watched import BecauseYouWatched, CoVisitation
 from upnext.errors import ArtifactError
 from upnext.stages import Source
@@ -46,14 +45,15 @@ class TestBecauseYouWatched(PairScorerContract):
         return requests_of([[1, 2, 3], [7], [], [39], [30, 31, 30, 30, 9], list(range(16))])
 
 
-@pytest.mark.parametrize(("dense_cells", "pairs"), [(0, 1 << 21), (1 << 18, 8), (0, 8)])
-class TestLargeCatalogues(TestBecauseYouWatched):
-    """The same contract where pairs are summed by sorting, and where a batch is worked off in slices."""
+class TestNeighboursAsTheyAreKept(TestBecauseYouWatched):
+    """The same contract where the arrays are of other types and may not be written to."""
 
-    @pytest.fixture(autouse=True)
-    def _limits(self, dense_cells: int, pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(because_you_watched, "DENSE_CELLS", dense_cells)
-        monkeypatch.setattr(because_you_watched, "PAIRS", pairs)
+    def make_source(self) -> Source:
+        made = neighbours()
+        arrays = made.indptr.astype(np.int32), made.indices, made.data
+        for array in arrays:
+            array.setflags(write=False)
+        return BecauseYouWatched(CoVisitation(*arrays), DECAY, WEIGHT, LEAST)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=12), min_size=1, max_size=5))

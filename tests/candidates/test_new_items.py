@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upnext.candidates.new_items import NewItems, Owed
+from upnext.candidates.new_items import NewItems, Owed, _Window
 from upnext.config import NewItemsConfig
 from upnext.stages import Source
 from upnext.testing.source_contract import SourceContract, requests_of, scores_of
@@ -119,3 +119,31 @@ def test_sees_an_item_as_soon_as_the_catalogue_has_it() -> None:
 def test_an_empty_catalogue_has_nothing_new() -> None:
     catalogue = catalogue_of(np.empty(0, np.int64))
     assert len(NewItems(CONFIG, lambda: catalogue, WEIGHT, LEAST)(requests_of([[], [1]], now=NOW), 5)) == 0
+
+
+def test_whoever_keeps_up_looks_through_the_catalogue_and_requests_see_what_is_new() -> None:
+    catalogues = [catalogue_of(np.array([NOW - DAY, NOW - 2 * DAY]))]
+    source = NewItems(CONFIG, lambda: catalogues[-1], WEIGHT, LEAST)
+    assert source(requests_of([[]], now=NOW), 5).item.tolist() == [0, 1]
+    source.keep_up(NOW)
+    moved = [NOW - DAY, NOW + DAY]  # item 1 is put off, and then there is another one
+    catalogues.append(catalogue_of(np.array([*moved, NOW - DAY // 2, NOW - 9 * DAY])))
+    assert source(requests_of([[]], now=NOW), 5).item.tolist()[:2] == [2, 0]
+    source.keep_up(NOW)
+    assert source(requests_of([[]], now=NOW), 5).item.tolist() == [2, 0]
+    catalogues.append(catalogue_of(np.array([*moved, NOW - DAY // 2, NOW - 9 * DAY, NOW])))
+    assert source(requests_of([[]], now=NOW), 5).item.tolist() == [4, 2, 0]
+    assert source(requests_of([[]], now=NOW + 2 * DAY), 5).item.tolist() == [1, 4, 2, 0]
+
+
+@given(st.integers(0, 99), st.integers(1, 30), st.integers(1, 40))
+def test_a_window_reaches_back_as_far_as_is_asked(seed: int, now: int, fewest: int) -> None:
+    published = np.random.default_rng(seed).integers(0, 30, 60).astype(np.int64)
+    window = _Window.of(catalogue_of(published), now, 10, fewest)
+    new = np.flatnonzero((published > max(now - 10, 0)) & (published <= now))
+    inside = window.item[window.at <= now]
+    assert set(inside.tolist()) <= set(new.tolist())
+    assert len(inside) >= min(fewest, len(new))
+    ordered = new[np.argsort(published[new], kind="stable")]
+    assert inside.tolist() == ordered[len(ordered) - len(inside) :].tolist()
+    assert window.reaches(now, 10, min(fewest, len(new)))

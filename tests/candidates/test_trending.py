@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from upnext.candidates.trending import Trending
 from upnext.stages import Source
@@ -59,3 +61,32 @@ def test_asks_once_a_minute() -> None:
     assert len(source(requests_of([[]], now=7 * MINUTE), 8)) == 8, "a longer list is made when it is asked for"
     source(requests_of([[]], now=8 * MINUTE), 5)
     assert asked == [7 * MINUTE, 7 * MINUTE, 8 * MINUTE]
+
+
+def test_whoever_keeps_up_makes_the_list_of_the_minute() -> None:
+    asked: list[int] = []
+
+    def counted(now: int) -> Float32:
+        asked.append(now)
+        return popularity(now)
+
+    source = Trending(counted)
+    first = source(requests_of([[]], now=7 * MINUTE), 5)
+    source.keep_up(7 * MINUTE)
+    np.testing.assert_array_equal(source(requests_of([[]], now=8 * MINUTE), 5).item, first.item)
+    source.keep_up(8 * MINUTE)
+    assert asked == [7 * MINUTE, 8 * MINUTE]
+    assert source(requests_of([[]], now=8 * MINUTE), 5).item[0] == np.argmax(popularity(8 * MINUTE))
+    assert asked == [7 * MINUTE, 8 * MINUTE]
+
+
+@given(
+    st.lists(st.sampled_from([0.0, -1.0, 0.5, 3.0, 3.0000002, 1e6]) | st.floats(0, 9, width=32), max_size=50),
+    st.integers(1, 9),
+)
+def test_the_list_is_the_head_of_all_sorted(counts: list[float], k: int) -> None:
+    count = np.array(counts, np.float32)
+    found = Trending(lambda now: count)(requests_of([[]]), k)
+    score = np.log1p(np.maximum(count, 0)).astype(np.float32)
+    order = np.argsort(-score, kind="stable")
+    assert found.item.tolist() == order[score[order] > 0][:k].tolist()

@@ -267,3 +267,22 @@ def test_the_average_encoder_serves_too(tmp_path: Path) -> None:
     fit(CONFIG.model_copy(update={"encoder": "average"})).save(tmp_path)
     found = load(tmp_path)(requests([[0, 1, 2]]), 5)
     assert len(found) == 5
+
+
+def test_recent_items_are_read_from_the_end_as_by_hand() -> None:
+    rng = np.random.default_rng(5)
+    asked = requests([rng.integers(0, 3, rng.integers(0, 12)).tolist() for _ in range(300)])
+    preferred = (rng.integers(0, 3, asked.acted.item.shape) * (asked.acted.item >= 0)).astype(np.float32)
+    size = 4
+    recent = recent_items(asked, preferred, size)
+    for row in range(len(asked)):
+        runs: list[list[float]] = []
+        for slot in np.flatnonzero(preferred[row]):
+            item, weight = asked.acted.item[row, slot], preferred[row, slot]
+            if runs and runs[-1][0] == item:
+                runs[-1] = [item, runs[-1][1] + weight, asked.acted.at[row, slot]]
+            else:
+                runs.append([item, weight, asked.acted.at[row, slot]])
+        expected = [[-1, 0, 0]] * (size - len(runs[-size:])) + runs[-size:]
+        found = zip(recent.item[row], recent.weight[row], recent.at[row], strict=True)
+        assert [list(entry) for entry in found] == expected

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from upnext.candidates.watch_again import WatchAgain
 from upnext.config import WatchAgainConfig
@@ -78,3 +81,31 @@ def test_offers_again_what_is_returned_to_in_separate_sittings() -> None:
 def test_nothing_that_was_hidden() -> None:
     events = [(1, WATCH, 400.0, 9.0), (2, WATCH, 400.0, 8.0), (1, HIDE, np.nan, 7.0)]
     assert source()(history(*events), 10).item.tolist() == [2]
+
+
+EVENTS = st.tuples(
+    st.integers(1, 4) | st.sampled_from([SHORT, UNKNOWN, ITEMS + 3]),
+    st.sampled_from([CLICK, WATCH, WATCH, HIDE]),
+    st.sampled_from([5.0, 200.0, 500.0, float("nan")]),
+    st.integers(0, 9).map(lambda quarters: quarters / 4),
+)
+
+
+@given(st.lists(EVENTS, max_size=16))
+def test_item_by_item(events: list[tuple[int, int, float, float]]) -> None:
+    events = sorted(events, key=lambda event: -event[3])
+    found = source()(history(*events), 100)
+    expected = {}
+    for item in {event[0] for event in events if event[0] < ITEMS}:
+        mine = [(slot, *event[1:]) for slot, event in enumerate(events, 16 - len(events)) if event[0] == item]
+        liked = [row for row in mine if row[1] == CLICK or (row[1] == WATCH and not row[2] < 10)]
+        if not liked or any(row[1] == HIDE for row in mine):
+            continue
+        seconds = [row[2] for row in liked if row[1] == WATCH and not np.isnan(row[2])]
+        sittings = 1 + sum(a[3] - b[3] > 0.5 for a, b in pairwise(liked))
+        if seconds and sum(seconds) < 900 and item not in (SHORT, UNKNOWN):
+            expected[item] = 1 + (liked[-1][0] + 1) / 16
+        elif sittings >= 3:
+            expected[item] = 1 - 1 / sittings
+    assert set(found.item.tolist()) == set(expected)
+    np.testing.assert_allclose(scores_of(found), [expected[item] for item in found.item.tolist()], rtol=1e-6)

@@ -15,13 +15,14 @@ from upnext.config import Config, FeaturesConfig
 from upnext.features.definitions import (
     CONTEXT,
     ITEM_FACTS,
-    NEVER_HOURS,
     USER_ACTIVITY,
     Inputs,
     compute,
     feature_names,
     groups,
+    request_features,
 )
+from upnext.features.past import NEVER_HOURS
 from upnext.features.rates import PRIOR_IMPRESSIONS
 from upnext.features.state import STALE_MS, FeatureState
 from upnext.types import Catalogue, Events, Float32
@@ -60,7 +61,9 @@ def test_names_are_distinct_and_one_a_column() -> None:
     assert all(math.isfinite(group.default) for group in GROUPS)
     inputs = known(logs.random_events(0, 100), [1, 2], logs.START + HOUR)
     for group in GROUPS:
-        assert group.function(inputs).shape in ((len(inputs.item), len(group.names)), (1, len(group.names)))
+        assert group.function(inputs).shape == (2 if group.of_request else len(inputs.item), len(group.names))
+    assert [group.of_request for group in GROUPS] == sorted((group.of_request for group in GROUPS), reverse=True)
+    assert NAMES[request_features(GROUPS) - 1 :][:2] == (CONTEXT[-1], "item_log_impression_0.01d")
     assert compute(inputs, GROUPS).shape == (2 * logs.ITEMS, len(NAMES))
     assert compute(inputs, GROUPS).dtype == np.float32
 

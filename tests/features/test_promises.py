@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from tests.candidates.catalogues import catalogue_of
 from upnext.config import ExplorationConfig
-from upnext.features.promises import GAIN, HOUR_MS, LISTED, PLANNED, REFRESH_MS, WINDOW_MS, Promises, pressing
+from upnext.features.promises import (
+    COST_WINDOW_MS,
+    GAIN,
+    HOUR_MS,
+    LISTED,
+    PLANNED,
+    REFRESH_MS,
+    WINDOW_MS,
+    Promises,
+    pressing,
+)
 from upnext.types import EVENT_COLUMNS, Catalogue, Events, Float32, Int32, Int64
 
 NOW = 1_700_000_000_000
@@ -24,7 +34,9 @@ class World:
         self.catalogue: Catalogue = catalogue_of(published(ages_in_hours))
         self.shown = np.zeros(len(ages_in_hours) + 1000, np.float32)
         config = ExplorationConfig(**settings)  # type: ignore[arg-type]
-        self.promises = Promises(config, lambda: self.catalogue, self._impressions, np.array([True, False]))
+        self.since: int | None = NOW - 1000 * HOUR_MS
+        is_impression = np.array([True, False])
+        self.promises = Promises(config, lambda: self.catalogue, self._impressions, is_impression, lambda: self.since)
 
     def _impressions(self, items: Int32) -> Float32:
         return self.shown[items]
@@ -153,6 +165,37 @@ def test_the_budget_is_a_share_of_what_was_shown_lately() -> None:
     assert world.promises.affordable()
 
 
+def test_what_an_earlier_system_left_behind_is_owed_nothing() -> None:
+    world = World([1, 5, 20])
+    world.since = NOW - 6 * HOUR_MS
+    assert world.owed() == [0, 1]
+
+
+def test_who_never_served_owes_to_what_comes_from_now_on_and_still_does_when_it_has_served() -> None:
+    world = World([1, -2])
+    world.since = None
+    assert world.owed() == []
+    world.add([-0.5])
+    world.since = NOW + 3 * HOUR_MS  # when the first answer was given
+    assert world.owed(NOW + 4 * HOUR_MS) == [1, 2]
+
+
+def test_exploring_stops_while_its_estimated_cost_is_above_what_it_may_be() -> None:
+    world = World([1, 100], budget=0.5, max_cost=0.02)
+    assert world.owed() == [0]
+    world.show([1] * 20, NOW)
+    world.promises.spent(1, 0.5, 30.0, NOW)
+    assert world.promises.affordable()  # 1.7 %
+    world.promises.spent(1, 0.5, 10.0, NOW)
+    assert not world.promises.affordable()  # 2.5 %
+    world.promises.spent(0, 0.0, 10.0, NOW)
+    assert world.promises.affordable()  # 2 %
+    world.promises.spent(1, 0.5, 0.0, NOW + COST_WINDOW_MS)
+    assert not world.promises.affordable()  # 1 of 25
+    world.promises.spent(0, 0.0, 26.0, NOW + COST_WINDOW_MS)
+    assert world.promises.affordable()  # 1 of 51: what is a day old counts half
+
+
 def test_no_budget_no_promise() -> None:
     for settings in ({"budget": 0}, {"max_impressions": 0}):
         world = World([1], **settings)
@@ -167,7 +210,7 @@ def test_the_standing_says_what_became_of_the_promise() -> None:
     assert world.owed() == [0, 1, 2]
     world.show([2] * 50, NOW)
     assert world.owed(NOW + 2 * HOUR_MS) == [0]
-    world.promises.spent(3, 1.5, 30.0)
+    world.promises.spent(3, 1.5, 30.0, NOW)
     standing = world.promises.standing()
     assert (standing.owed, standing.behind, standing.kept, standing.broken) == (1, 1, 1, 1)
     assert (standing.explored, standing.loss, standing.utility) == (3, 1.5, 30.0)
@@ -182,3 +225,20 @@ def test_requests_of_one_batch_are_judged_each_at_its_own_time() -> None:
     for row in (3, 0, 1, 2):
         alone = World([1, 23]).promises.urgency(items[row : row + 1], now[row : row + 1])
         np.testing.assert_array_equal(alone, together[row : row + 1])
+
+
+@given(
+    st.lists(st.floats(-3, 30), min_size=1, max_size=30), st.lists(st.integers(0, 40), max_size=30), st.floats(0, 20)
+)
+def test_urgency_claim_by_claim(ages: list[float], items: list[int], later: float) -> None:
+    world, now = World(ages), NOW + int(later * HOUR_MS)
+    world.shown[: len(ages)] = np.arange(len(ages)) * 3
+    world.promises.open_claims(NOW)
+    found = world.promises.urgency(np.array(items, np.int32), np.full(len(items), now))
+    for item, urgency in zip(items, found.tolist(), strict=True):
+        opened = published(ages)[item] if item < len(ages) else now + 1
+        age, got = (now - opened) / (HOURS * HOUR_MS), 3 * item / 50
+        if 0 <= age < 1 and got < 1 and opened > NOW - HOURS * HOUR_MS:
+            assert urgency == pytest.approx(pressing(np.array([age]), np.array([got]))[0], rel=1e-5, abs=1e-5)
+        else:
+            assert np.isnan(urgency)

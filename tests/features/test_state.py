@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,3 +84,20 @@ def test_what_a_user_just_did_counts_at_once_and_shared_counters_at_the_tick() -
     assert (before == 0).all()
     assert after.sum() > 0
     assert state.impressions(item).sum() == (events.type[np.isin(events.type, [0, 4])] >= 0).sum()
+
+
+def test_it_knows_since_when_this_system_serves() -> None:
+    state = FeatureState(FeaturesConfig(), logs.roles(), logs.catalogue())
+    events = logs.random_events(5, 40)
+    state.apply(events)  # all from elsewhere
+    assert state.served_since is None
+    impressions = np.flatnonzero(events.type == logs.TYPES.index("impression"))
+    first, second = impressions[1], impressions[3]
+    as_of = np.full(len(events), -1)
+    as_of[[first, second]] = 7
+    state.apply(replace(events, as_of=as_of))
+    state.apply(replace(events, as_of=np.full(len(events), 7), received_at=events.received_at + 99))
+    assert state.served_since == events.received_at[first]
+    again = FeatureState(FeaturesConfig(), logs.roles(), logs.catalogue())
+    again.load(state.dump())
+    assert again.served_since == state.served_since

@@ -104,6 +104,7 @@ def data(features: Float32, click: Float32, seconds: Float32) -> RankerData:
         item=np.zeros(rows, np.int32),
         offsets=np.array([0, rows]),
         features=features,
+        request_features=0,
         position=np.zeros(rows, np.int16),
         labels={"click": click, "watch": seconds},
         history=Tokens(np.full((1, 1), -1, np.int32), nothing, nothing, nothing),

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.training import rankers
 from tests.training.rankers import ACTIONS, ITEMS, NAMES, TOKENS
 from upnext.errors import ArtifactError
 from upnext.ranking.item_vectors import ItemVectors
-from upnext.ranking.multi_task import ITEM_VECTORS_FILE, SCORER_FILE, SPEC_FILE, MultiTask, RankerSpec, open_session
+from upnext.ranking.multi_task import (
+    ITEM_VECTORS_FILE,
+    SCORER_FILE,
+    SPEC_FILE,
+    MultiTask,
+    RankerSpec,
+    open_session,
+    vectors_of,
+)
 from upnext.ranking.tokens import tokens
 from upnext.stages import Ranker
 from upnext.training.ranker import FittedRanker, RankerData
@@ -47,6 +59,8 @@ def table(sizes: list[int], seed: int = 0, items: int = ITEMS) -> Candidates:
     rows = sum(sizes)
     features = random.normal(size=(rows, len(NAMES))).astype(np.float32)
     offsets = np.cumsum([0, *sizes])
+    for start, stop in pairwise(offsets):
+        features[start:stop, : rankers.SHARED] = features[start : start + 1, : rankers.SHARED]
     return Candidates(random.integers(0, items, rows).astype(np.int32), offsets).with_features(features, NAMES)
 
 
@@ -79,7 +93,8 @@ def test_the_served_numbers_are_those_of_the_network(ranker: MultiTask, fitted: 
     assert tuple(found) == ("p_click", "p_like", "watch_seconds", "watch_seconds_median") == fitted.spec.columns
     assert rows.features is not None
     data = RankerData(
-        item=rows.item, offsets=rows.offsets, features=rows.features, position=np.zeros(len(rows), np.int16), labels={},
+        item=rows.item, offsets=rows.offsets, features=rows.features, request_features=rankers.SHARED,
+        position=np.zeros(len(rows), np.int16), labels={},
         history=tokens(requests.acted, requests.now, fitted.spec.action_bits(EVENTS), TOKENS), validation_from=0,
         **user_inputs(requests),
     )  # fmt: skip
@@ -168,6 +183,24 @@ def test_other_features_are_refused(ranker: MultiTask) -> None:
     ):
         with pytest.raises(ArtifactError, match="trained on other features than it is given; train again"):
             ranker(asked(1), odd)
+
+
+@given(st.lists(st.integers(-3, 12), max_size=20), st.integers(0, 9), st.integers(1, 5))
+def test_vectors_of_items_that_are_not_there_are_zeros(items: list[int], size: int, width: int) -> None:
+    vectors = np.arange(1, size * width + 1, dtype=np.float32).reshape(size, width)
+    found = vectors_of(vectors, np.array(items, np.int32))
+    assert found.shape == (len(items), width)
+    for row, item in zip(found, items, strict=True):
+        np.testing.assert_array_equal(row, vectors[item] if 0 <= item < size else 0)
+
+
+def test_a_version_that_read_the_features_otherwise_says_train_again(fitted: FittedRanker, tmp_path: Path) -> None:
+    rankers.saved(fitted, tmp_path)
+    stored = json.loads((tmp_path / SPEC_FILE).read_text())
+    del stored["request_features"]
+    (tmp_path / SPEC_FILE).write_text(json.dumps(stored))
+    with pytest.raises(ArtifactError, match=r"request_features.*Train again"):
+        RankerSpec.load(tmp_path)
 
 
 def test_missing_and_damaged_files_say_train_again(fitted: FittedRanker, tmp_path: Path) -> None:

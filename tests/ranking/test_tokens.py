@@ -65,6 +65,14 @@ def test_bits_are_exact_in_float32() -> None:
     assert int(found.actions[0, 0]) == 2**0 + 2**1 + 2**23
 
 
+def test_slots_that_no_request_uses_are_cut_off_but_for_one() -> None:
+    of = [[(1, 1, 1, 5.0)], [(2, 1, 3, None), (3, 1, 2, None)], []]
+    found = tokens(history(of), np.full(3, NOW), BIT, 6)
+    assert found.used().item.tolist() == [[-1, 1], [2, 3], [-1, -1]]
+    assert found.used().age.tolist() == found.age[:, -2:].tolist()
+    assert found.take(np.array([2])).used().item.tolist() == [[-1]]
+
+
 def test_dtypes_and_taking_requests() -> None:
     found = tokens(history([[(1, 1, 1, 5.0)], [], [(2, 2, 1, None)]]), np.full(3, NOW), BIT, 4)
     assert [column.dtype for column in (found.item, found.actions, found.value, found.age)] == [

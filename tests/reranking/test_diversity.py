@@ -15,7 +15,7 @@ from upnext.reranking.order import by_utility, unit_scale
 from upnext.reranking.similarity import Similarity, cosine, jaccard, same_author
 from upnext.stages import Reranker
 from upnext.testing.reranker_contract import SIZES, RerankerContract, candidates, requests
-from upnext.types import Float32, Float64
+from upnext.types import Candidates, Float32, Float64
 
 ALIKE = Similarity(catalogue, vectors)
 
@@ -202,3 +202,18 @@ def test_the_similarity_is_positive_semidefinite(seed: int) -> None:
 def test_unknown_authors_are_not_the_same_author() -> None:
     found = same_author(np.array([-1, -1, 2, 2], np.int32))
     assert found.astype(int).tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+
+
+@given(st.lists(st.lists(st.floats(width=32) | st.sampled_from([0.0, -0.0, 1.0]), max_size=6), min_size=1, max_size=3))
+def test_by_utility_is_a_stable_sort_of_each_request(rows: list[list[float]]) -> None:
+    sizes = np.cumsum([0, *map(len, rows)])
+    utility = np.array([value for row in rows for value in row], np.float32)
+    found = by_utility(Candidates(np.arange(sizes[-1], dtype=np.int32), sizes, {"utility": utility})).rows.tolist()
+    expected = [
+        row
+        for start, end in zip(sizes.tolist(), sizes[1:].tolist(), strict=False)
+        for row in sorted(
+            range(start, end), key=lambda row: -float(utility[row]) if np.isfinite(utility[row]) else np.inf
+        )
+    ]
+    assert found == expected

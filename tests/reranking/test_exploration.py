@@ -102,11 +102,12 @@ def test_an_owed_item_must_be_worth_what_it_displaces() -> None:
 
 
 def test_the_loss_is_what_the_slates_are_worth_less() -> None:
-    heard: list[tuple[int, float, float]] = []
+    heard: list[tuple[int, float, float, int]] = []
     reranker = Exploration(CONFIG, odd_are_new, 1, odd_are_owed, spent=lambda *said: heard.append(said))
     order = reranker(requests(1, 10), ROWS)
     worth = np.asarray(ROWS["utility"], np.float64)
-    (slots, loss, utility) = heard[0]
+    (slots, loss, utility, now) = heard[0]
+    assert now == requests(1, 10).now[0]
     assert slots == len(explored(order)) == 2
     assert utility == pytest.approx(worth[:10].sum())
     assert loss == pytest.approx(worth[:10].sum() - worth[order.rows[:10]].sum())

@@ -60,3 +60,20 @@ def test_is_a_loss_of_less_than_all_that_grows_with_every_impression(seen: Seen)
     rows = table([[0, 1, 2, 3]], value=[1] * 4)
     before, after = (Fatigue(0.5, 24.0)(asked([events]), rows) for events in (seen[1:], seen))
     assert ((after > -1) & (after <= before) & (before <= 0)).all()
+
+
+def by_the_formula(shown: Seen, acted: Seen, item: int) -> float:
+    answered = min((hours for code, hours in acted if code == item), default=1e9)
+    fresh = sum(2.0 ** (-hours / 24) for code, hours in shown if code == item and hours < answered)
+    return float((1 - 0.3) ** fresh - 1)
+
+
+SEEN = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 200)), max_size=8)
+
+
+@given(st.lists(st.tuples(SEEN, SEEN), min_size=1, max_size=3))
+def test_is_the_formula_for_every_request(users: list[tuple[Seen, Seen]]) -> None:
+    requests = asked([shown for shown, _ in users], [acted for _, acted in users])
+    found = Fatigue(0.3, 24.0)(requests, table([[3, 1, 0, 2]] * len(users), value=[1] * 4 * len(users)))
+    expected = [by_the_formula(shown, acted, item) for shown, acted in users for item in (3, 1, 0, 2)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -1,5 +1,6 @@
 """The SQLite log: the contract, and what is particular to a file."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -7,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upnext.errors import ConfigError, DataError, StorageError
+from upnext.storage import sqlite_checkpoints
 from upnext.storage.keys import content_keys, given_keys, recommendation_hash
 from upnext.storage.open import open_log
 from upnext.storage.sqlite import SQLiteLog
-from upnext.testing.log_contract import LogContract, events, some
+from upnext.testing.log_contract import LogContract
+from upnext.testing.logs import events, some
 
 
 class TestSQLiteLog(LogContract):
@@ -264,3 +269,61 @@ def test_urls(tmp_path: Path) -> None:
 def test_bad_urls_are_explained(tmp_path: Path, url: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_log(url, tmp_path)
+
+
+# -- the write-ahead log
+
+
+def checkpointed(path: Path) -> tuple[int, int]:
+    """Pages in the write-ahead log, and those that are in the database by now."""
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as db:
+        return tuple(db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1:])  # type: ignore[return-value]
+
+
+def test_the_write_ahead_log_is_emptied_beside_the_writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_checkpoints, "EVERY_S", 0.02)
+    path = tmp_path / "log.db"
+    log = SQLiteLog(path)
+    log.append_events(some(500))
+    until = time.monotonic() + 20
+    while path.stat().st_size < 4096 * 20 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert path.stat().st_size >= 4096 * 20  # nobody but the log itself has touched the file so far
+    log.close()
+    assert len(SQLiteLog(path).read_events()) == 500
+
+
+def test_the_write_ahead_log_is_started_anew_under_steady_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_checkpoints, "MANY_PAGES", 50)
+    monkeypatch.setattr(sqlite_checkpoints, "TOO_MANY_PAGES", 100)
+    log = SQLiteLog(tmp_path / "log.db")
+    for n in range(400):
+        log.append_events(events(("click", f"u{n}", f"i{n}", n)))
+    pages, _ = checkpointed(tmp_path / "log.db")
+    assert pages < 1200  # 400 commits of several pages each would be more than that without
+    assert len(log.read_events()) == 400
+    log.close()
+
+
+def test_a_log_that_is_closed_while_it_is_written_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_checkpoints, "MANY_PAGES", 5)
+    monkeypatch.setattr(sqlite_checkpoints, "TOO_MANY_PAGES", 0)
+    log, written = SQLiteLog(tmp_path / "log.db"), 0
+
+    def write() -> None:
+        nonlocal written
+        with contextlib.suppress(StorageError):
+            for n in range(10_000):
+                log.append_events(events(("click", "u", f"i{n}", n)))
+                written += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while written < 20:
+        time.sleep(0.001)
+    log.close()
+    writer.join(30)
+    assert not writer.is_alive()
+    assert len(SQLiteLog(tmp_path / "log.db").read_events()) == written

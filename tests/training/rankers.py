@@ -22,6 +22,7 @@ from upnext.training.ranker_network import RankerNetwork
 from upnext.types import Float32, Float64, Int16
 
 ITEMS, SEEN, FEATURES, TOKENS, ROWS = 30, 24, 4, 5, 8
+SHARED = 1  # features of random_ranker that are the same for all rows of a request
 NAMES = tuple(f"f{n}" for n in range(FEATURES))
 ACTIONS = ("click", "like")
 CLICK, LIKE = TaskConfig(event="click"), TaskConfig(event="like")
@@ -76,6 +77,7 @@ def examples(
         item=random.integers(0, SEEN, rows).astype(np.int32),
         offsets=np.arange(0, rows + 1, ROWS),
         features=features,
+        request_features=0,
         position=np.full(rows, -1, np.int16) if position is None else position,
         labels=labels,
         history=no_history(batch),
@@ -98,14 +100,16 @@ def predict(fitted: FittedRanker, data: RankerData) -> Float32:
     answers = []
     for request in range(data.batch):
         rows = slice(int(data.offsets[request]), int(data.offsets[request + 1]))
-        one = data.history.take(np.array([request]))
+        one = data.history.take(np.array([request])).used()
+        shared = data.request_features
         known = torch.from_numpy((one.item >= 0).astype(np.float32))
         history = vectors[torch.from_numpy(np.maximum(one.item, 0)).long()] * known.unsqueeze(-1)
         of_request = [np.array(column[request : request + 1]) for column in (data.user, data.attribute, data.surface)]
         answers.append(
             fitted.network.eval()(
-                torch.from_numpy(data.features[rows]),
+                torch.from_numpy(data.features[rows, shared:]),
                 vectors[torch.from_numpy(data.item[rows]).long()],
+                torch.from_numpy(data.features[min(rows.start, len(data.item) - 1), :shared][None]),
                 history,
                 known,
                 *(torch.from_numpy(column) for column in (one.actions, one.value, one.age)),
@@ -129,8 +133,9 @@ def random_ranker(binary: tuple[str, ...], seconds: tuple[str, ...], seed: int =
     words = vocabulary()
     edges = [np.array([0, 1e-3, 10, 60, 300], np.float32) for _ in seconds]
     network = RankerNetwork(
-        features=FEATURES, item_size=16, attributes=len(words.attribute), surfaces=len(words.surface),
-        users=len(words.users), actions=len(ACTIONS), binary_tasks=binary, seconds_tasks=seconds, edges=edges,
+        features=FEATURES, request_features=SHARED, item_size=16,
+        attributes=len(words.attribute), surfaces=len(words.surface), users=len(words.users),
+        actions=len(ACTIONS), binary_tasks=binary, seconds_tasks=seconds, edges=edges,
         experts=2, expert_sizes=(16, 8), heads=2, dropout=0.3, id_dropout=0.5,
     )  # fmt: skip
     with torch.no_grad():
@@ -139,7 +144,7 @@ def random_ranker(binary: tuple[str, ...], seconds: tuple[str, ...], seed: int =
         for s in range(len(seconds)):
             getattr(network, f"centres_{s}").copy_(torch.tensor([0.0, 5, 30, 150]))
         network.platt[:] = torch.tensor([0.7, -0.3])
-    spec = RankerSpec(binary, seconds, ACTIONS, TOKENS, NAMES)
+    spec = RankerSpec(binary, seconds, ACTIONS, TOKENS, NAMES, SHARED)
     return FittedRanker(spec, network.eval(), ItemEncoder(words, 16, 0.5).eval(), content(), [])
 
 

@@ -10,7 +10,8 @@ from upnext.content import ATTRIBUTES
 from upnext.errors import ArtifactError
 from upnext.training.export import export_onnx
 from upnext.training.item_encoder import ItemEncoder, content_tensors
-from upnext.training.user_tower import ServingUserTower, UserTower
+from upnext.training.serving_tower import ServingUserTower
+from upnext.training.user_tower import UserTower
 
 from .test_item_encoder import content, vocabulary
 

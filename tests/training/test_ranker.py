@@ -30,7 +30,7 @@ def part(data: RankerData, first: int, last: int) -> RankerData:
     """Requests first .. last - 1."""
     rows, which = slice(first * ROWS, last * ROWS), slice(first, last)
     return RankerData(
-        data.item[rows], data.offsets[first : last + 1] - first * ROWS, data.features[rows], data.position[rows],
+        data.item[rows], data.offsets[first : last + 1] - first * ROWS, data.features[rows], 0, data.position[rows],
         {name: label[rows] for name, label in data.labels.items()},
         data.history.take(np.arange(first, last)), data.user[which], data.attribute[which], data.surface[which],
         int((last - first) * 0.8),
@@ -171,11 +171,12 @@ def test_rows_of_many_requests_score_as_each_request_does_alone() -> None:
     def normal(*shape: int) -> torch.Tensor:
         return torch.from_numpy(random.normal(size=shape).astype(np.float32))
 
-    of_rows = (normal(rows, FEATURES), normal(rows, 16))
+    of_rows = (normal(rows, FEATURES - rankers.SHARED), normal(rows, 16))
     known = torch.from_numpy((random.random((4, TOKENS)) < 0.6).astype(np.float32))
     known[2] = 0
     of_requests = (
-        normal(4, TOKENS, 16), known, torch.from_numpy(random.integers(0, 4, (4, TOKENS)).astype(np.float32)),
+        normal(4, rankers.SHARED), normal(4, TOKENS, 16), known,
+        torch.from_numpy(random.integers(0, 4, (4, TOKENS)).astype(np.float32)),
         normal(4, TOKENS), normal(4, TOKENS), torch.arange(4), torch.tensor([[1, 0], [2, 1], [0, 0], [2, 2]]),
         torch.tensor([0, 1, 2, 0]),
     )  # fmt: skip
@@ -183,6 +184,8 @@ def test_rows_of_many_requests_score_as_each_request_does_alone() -> None:
         together = network.logits(*of_rows, *of_requests, row)
         for request in range(4):
             one = [column[request : request + 1] for column in of_requests]
+            slots = torch.nonzero(known[request]).ravel() if known[request].any() else torch.tensor([0])
+            one[1:6] = [column[:, slots] for column in one[1:6]]  # serving leaves empty slots out
             alone = network.logits(*(column[row == request] for column in of_rows), *one, None)
             for mine, theirs in zip(together, alone, strict=True):
                 np.testing.assert_allclose(mine[row == request].numpy(), theirs.numpy(), rtol=1e-4, atol=1e-5)

@@ -10,9 +10,10 @@ from upnext.config import TwoTowerConfig
 from upnext.content import moved_rows
 from upnext.training.progress import Silent
 from upnext.training.sequences import batch_of, sequences, user_ends
+from upnext.training.serving_tower import ServingUserTower
 from upnext.training.tower_trainer import TowerTrainer, sampled_softmax
 from upnext.training.two_tower import TwoTowerModel, fit_two_tower
-from upnext.training.user_tower import ServingUserTower, UserTower
+from upnext.training.user_tower import UserTower
 from upnext.training.weights import Weights
 
 LAST_STEP = 7000 * HOUR

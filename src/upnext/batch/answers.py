@@ -44,7 +44,7 @@ class Answers:
         return pl.concat([self._answered(users[start : start + AT_ONCE]) for start in range(0, len(users), AT_ONCE)])
 
     def _answered(self, users: pl.DataFrame) -> pl.DataFrame:
-        requests = self._requests(users["code"].to_numpy())
+        requests = self._requests(users["code"].to_numpy(writable=True))  # compiled loops take no read-only array
         slate = self._funnel(requests, observe=False)
         if slate.degraded and len(users) > 1:  # what fails for one must not cost the others
             return pl.concat([self._answered(users[row]) for row in range(len(users))])

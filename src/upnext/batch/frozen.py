@@ -17,7 +17,7 @@ from upnext.config import Config
 from upnext.errors import StorageError
 from upnext.home import Home
 from upnext.live import Live
-from upnext.storage.log import IdKind, Log
+from upnext.storage.log import IdKind, Log, Marks
 from upnext.types import Events
 
 
@@ -79,6 +79,9 @@ class _Frozen:
 
     def ids(self, kind: IdKind, start: int = 0) -> list[str]:
         return self.log.ids(kind, start)
+
+    def marks(self) -> Marks:
+        return self.log.marks()  # where they have moved on, the same files are read once more, and nothing is found
 
 
 def _since(path: Path, revision: int) -> pl.DataFrame:

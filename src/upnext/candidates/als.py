@@ -9,19 +9,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from upnext.candidates.history import Visits, not_to_propose, visits
+from upnext.candidates.history import not_to_propose, visits
 from upnext.candidates.index import INDEX_FILE, ItemIndex
 from upnext.candidates.remembered import Remembered
-from upnext.candidates.topk import best, best_of_matrix, none, stack
+from upnext.candidates.topk import best_of_matrix, none, stack
+from upnext.candidates.vectors import nearest, pair_scores
+from upnext.compiled import compiled
 from upnext.errors import ArtifactError
-from upnext.types import NO_ITEM, Candidates, Float32, Int64, Requests
+from upnext.types import Candidates, Float32, Int32, Int64, Requests
 
 CELLS = 1 << 24  # scores held at once: 64 MB
-REQUESTS = 1024  # requests folded in at once
-ROWS = 1 << 16  # pairs scored at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,67 +67,90 @@ class ALS:
         self._index = factors.index
         self._weight, self._least = weight, least
         self._users = Remembered(self.fold_in)
-        ridge = factors.regularization * np.eye(self._item.shape[1], dtype=np.float32)
-        self._gramian = self._item.T @ self._item + ridge
+        ridge = factors.regularization * np.eye(self._item.shape[1])
+        self._gramian = (self._item.T @ self._item).astype(np.float64) + ridge
 
     def __call__(self, requests: Requests, k: int) -> Candidates:
         if k == 0 or len(requests) == 0:
             return none(len(requests))
         users = self._users(requests)
         request, item = not_to_propose(requests)
+        if self._index is not None:
+            return nearest(self._index, users, (request, item), k, above=0)
         inside = item < len(self._item)
         request, item = request[inside], item[inside]
-        width = len(self._item) if self._index is None else k + int(np.bincount(request, minlength=1).max())
-        parts = []
-        for rows in _slices(len(users), max(1, CELLS // max(1, width))):
-            mine = (request >= rows.start) & (request < rows.stop)
-            parts.append(self._nearest(users[rows], request[mine] - rows.start, item[mine], k))
-        return stack(parts)
+        return stack([self._best(users, request, item, rows, k) for rows in self._slices(len(users))])
 
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
-        users, request, item = self._users(requests), candidates.request, candidates.item
-        scores = np.zeros(len(item), np.float32)
-        known = np.flatnonzero((item >= 0) & (item < len(self._item)))
-        for rows in _slices(len(known), ROWS):
-            some = known[rows]
-            scores[some] = np.einsum("nd,nd->n", users[request[some]], self._item[item[some]])
-        return scores
+        return pair_scores(self._users(requests), self._item, candidates)
 
     def fold_in(self, requests: Requests) -> Float32:
         """User vectors ``[B, d]`` that solve the ALS equation for each history; 0 where nothing is known."""
         seen = visits(requests, self._weight, self._least)
-        seen = seen.keep(seen.item < len(self._item)).summed()
-        users = np.zeros((len(requests), self._item.shape[1]), np.float32)
-        liked = np.flatnonzero(np.diff(seen.offsets))
-        for rows in _slices(len(liked), REQUESTS):
-            users[liked[rows]] = self._solve(seen, liked[rows])
+        users = _fold_in(self._gramian, self._item, self._alpha, seen.item, seen.weight, seen.offsets)
         return users
 
-    def _solve(self, seen: Visits, some: Int64) -> Float32:
-        """(Y'Y + reg I + Y' (C - I) Y) x = Y' C 1 for the requests ``some``, of which each has a visit."""
-        item, weight = seen.padded(some)
-        taken = self._item[np.maximum(item, 0)]  # [b, m, d]
-        extra = np.where(item != NO_ITEM, self._alpha * weight, 0)  # confidence beyond that of an unseen item
-        confidence = np.where(item != NO_ITEM, 1 + extra, 0)
-        normal = self._gramian + taken.transpose(0, 2, 1) @ (taken * extra[:, :, None])
-        target = np.einsum("bm,bmd->bd", confidence, taken)
-        return np.linalg.solve(normal, target[:, :, None])[:, :, 0]
+    def _best(self, users: Float32, request: Int64, item: Int32, rows: slice, k: int) -> Candidates:
+        """The k items with the highest positive scores of the requests ``rows``, without the pairs (request, item)."""
+        scores = users[rows] @ self._item.T
+        mine = slice(None) if len(scores) == len(users) else (request >= rows.start) & (request < rows.stop)
+        scores[request[mine] - rows.start, item[mine]] = 0
+        return best_of_matrix(scores, k)
 
-    def _nearest(self, users: Float32, request: Int64, item: Int64, k: int) -> Candidates:
-        """The k items with the highest positive scores, without the pairs (request, item)."""
-        if self._index is None:
-            scores = users @ self._item.T
-            scores[request, item] = 0
-            return best_of_matrix(scores, k)
-        refused = np.sort(request * len(self._item) + item)
-        found, scores = self._index.search(users, k + int(np.bincount(request, minlength=1).max()))
-        key = np.arange(len(users))[:, None] * len(self._item) + found
-        row, column = np.nonzero((scores > 0) & (found != NO_ITEM) & ~np.isin(key, refused))
-        order = np.lexsort((found[row, column], row))
-        row, column = row[order], column[order]
-        return best(row, found[row, column], scores[row, column], len(users), k)
+    def _slices(self, batch: int) -> Iterator[slice]:
+        step = max(1, CELLS // max(1, len(self._item)))
+        for start in range(0, batch, step):
+            yield slice(start, min(start + step, batch))
 
 
-def _slices(length: int, step: int) -> Iterator[slice]:
-    for start in range(0, length, step):
-        yield slice(start, min(start + step, length))
+@compiled(
+    "float32[:, ::1](float64[:, ::1], Array(float32, 2, 'C', readonly=True), float64, int32[::1], float32[::1],"
+    "int64[::1])"
+)
+def _fold_in(gramian: Any, items: Any, alpha: float, item: Any, weight: Any, offsets: Any) -> Any:
+    """x ``[B, d]`` of (Y'Y + reg I + Y' (C - I) Y) x = Y' C 1, for the visits of each request; 0 without any.
+
+    ``gramian`` is Y'Y + reg I ``[d, d]``. The matrix is symmetric and positive: solved by L D L', in double precision.
+    """
+    size, batch = items.shape[1], len(offsets) - 1
+    users = np.zeros((batch, size), np.float32)
+    normal, target, vector = np.empty((size, size)), np.empty(size), np.empty(size)
+    summed = np.empty(len(item), np.float64)
+    for request in range(batch):
+        for row in range(size):
+            target[row] = 0
+            for column in range(row, size):
+                normal[row, column] = gramian[row, column]
+        known = False
+        for visit in range(offsets[request], offsets[request + 1]):
+            summed[visit] = 0
+            first = offsets[request]
+            while item[first] != item[visit]:
+                first += 1
+            summed[first] += weight[visit]  # an item that was turned to twice has one confidence
+        for visit in range(offsets[request], offsets[request + 1]):
+            if summed[visit] == 0 or item[visit] >= len(items):
+                continue
+            known = True
+            for row in range(size):
+                vector[row] = items[item[visit], row]
+            extra = alpha * summed[visit]  # confidence beyond that of an unseen item
+            for row in range(size):
+                target[row] += (1 + extra) * vector[row]
+                share = extra * vector[row]
+                for column in range(row, size):
+                    normal[row, column] += share * vector[column]
+        if not known:
+            continue
+        for pivot in range(size):
+            for row in range(pivot + 1, size):
+                share = normal[pivot, row] / normal[pivot, pivot]
+                target[row] -= share * target[pivot]
+                for column in range(row, size):
+                    normal[row, column] -= share * normal[pivot, column]
+        for row in range(size - 1, -1, -1):
+            for column in range(row + 1, size):
+                target[row] -= normal[row, column] * target[column]
+            target[row] /= normal[row, row]
+            users[request, row] = target[row]
+    return users

@@ -5,21 +5,20 @@ Item-kNN with shrinkage (Sarwar et al., WWW 2001; Bell and Koren, ICDM 2007) ble
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from upnext.candidates.history import not_to_propose, visits
+from upnext.candidates.keys import best_of_keys, keys_of, values_of, without
 from upnext.candidates.remembered import Remembered
-from upnext.candidates.topk import best, none, stack
+from upnext.candidates.topk import none
+from upnext.compiled import compiled
 from upnext.errors import ArtifactError
-from upnext.types import NO_ITEM, Bool, Candidates, Float32, Float64, Int32, Int64, Requests
+from upnext.types import NO_ITEM, Candidates, Float32, Float64, Int32, Int64, Requests
 
 LEAST_DECAY = 0.01  # older visits than that cannot change the order any more
-PAIRS = 1 << 21  # (visit, neighbour) pairs summed at once
-DENSE_CELLS = 1 << 18  # up to here summing into one cell an item is faster than sorting
 ARRAYS = ("indptr", "indices", "data")
 
 
@@ -72,37 +71,26 @@ class BecauseYouWatched:
 
     def __init__(self, neighbours: CoVisitation, history_decay: float, weight: Float32, least: Float32) -> None:
         """``weight`` and ``least`` by event type code, as ``event_weights`` makes them."""
-        self._neighbours = neighbours
-        self._decay = history_decay
+        arrays = (neighbours.indptr, neighbours.indices, neighbours.data)
+        kinds = (np.int64, np.int32, np.float32)
+        self._neighbours = CoVisitation(
+            *(np.require(a, kind, ["C", "W"]) for a, kind in zip(arrays, kinds, strict=True))
+        )
+        self._decay = float(history_decay)
         self._weight, self._least = weight, least
-        self._summed_up = Remembered(lambda requests: list(self._sums(requests)))
+        self._summed_up = Remembered(self._sums)
 
     def __call__(self, requests: Requests, k: int) -> Candidates:
-        batch, items = len(requests), len(self._neighbours)
+        batch = len(requests)
         if k == 0 or batch == 0:
             return none(batch)
+        key, score = self._summed_up(requests)
         request, item = not_to_propose(requests)
-        refused = request[item < items] * items + item[item < items]
-        parts = []
-        for first, last, key, score in self._summed_up(requests):
-            kept = ~_contains(key, refused - first * items)
-            kept_key = key[kept]
-            owner = kept_key // max(1, items)
-            found = (kept_key - owner * items).astype(np.int32)
-            parts.append(best(owner, found, score[kept], last - first, k))
-        return stack(parts)
+        key, score = without(key, score, keys_of(request, item))
+        return best_of_keys(key, score, batch, k)
 
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
-        items, request = len(self._neighbours), candidates.request
-        scores = np.zeros(len(candidates), np.float32)
-        for first, last, key, score in self._summed_up(requests):
-            rows = slice(candidates.offsets[first], candidates.offsets[last])
-            item = candidates.item[rows]
-            wanted = np.where((item >= 0) & (item < items), (request[rows] - first) * items + item, -1)
-            place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-            if len(key):
-                scores[rows] = np.where(key[place] == wanted, score[place], 0)
-        return scores
+        return values_of(*self._summed_up(requests), candidates.offsets, candidates.item)
 
     def because(self, requests: Requests, items: Int32) -> Int32:
         """The visit of a single request that speaks most for each of the distinct ``items [N]``; -1 where none does."""
@@ -114,44 +102,53 @@ class BecauseYouWatched:
         share = self._neighbours.similarity(seen.item, items) * decay[:, None]
         return np.where(share.any(axis=0), seen.item[share.argmax(axis=0)], np.int32(NO_ITEM))
 
-    def _sums(self, requests: Requests) -> Iterator[tuple[int, int, Int64, Float32]]:
-        """(first, last, key, score) for slices of the batch: ``key`` = (request - first) * I + item, rising."""
-        seen = visits(requests, self._weight, self._least)
-        decay = np.power(self._decay, seen.steps_back, dtype=np.float64)
-        kept = (seen.item < len(self._neighbours)) & (decay >= LEAST_DECAY)
-        seen, decay = seen.keep(kept), decay[kept]
-        start = self._neighbours.indptr[seen.item]
-        size = self._neighbours.indptr[seen.item.astype(np.int64) + 1] - start
-        pairs = np.concatenate([[0], np.cumsum(size)])[seen.offsets]
-        first = 0
-        while first < len(requests):
-            last = max(first + 1, int(np.searchsorted(pairs, pairs[first] + PAIRS, side="right")) - 1)
-            rows = slice(seen.offsets[first], seen.offsets[last])
-            key, total = self._summed(seen.request[rows] - first, start[rows], size[rows], decay[rows], last - first)
-            yield first, last, key, np.log1p(100 * total).astype(np.float32)
-            first = last
-
-    def _summed(self, request: Int64, start: Int64, size: Int64, decay: Float64, batch: int) -> tuple[Int64, Float64]:
-        """Decayed similarities summed by (request, item); the visits' neighbours are ``start`` and ``size`` long."""
-        items = len(self._neighbours)
-        ahead = np.cumsum(size) - size
-        row = np.repeat(start - ahead, size) + np.arange(size.sum())
-        key = np.repeat(request * items, size) + self._neighbours.indices[row]
-        amount = np.repeat(decay, size) * self._neighbours.data[row]
-        if batch * items <= max(DENSE_CELLS, 2 * len(key)):
-            cells = np.bincount(key, amount, minlength=batch * items).astype(np.float64, copy=False)
-            touched: Int64 = np.flatnonzero(cells)
-            return touched, cells[touched]
-        order = np.argsort(key, kind="stable")
-        key, amount = key[order], amount[order]
-        starts = np.flatnonzero(np.diff(key, prepend=-1))
-        return key[starts], np.add.reduceat(amount, starts) if len(key) else amount
+    def _sums(self, requests: Requests) -> tuple[Int64, Float32]:
+        """(key, score) of every item that the visits of a request speak for, in the order in which they name it."""
+        seen, known = visits(requests, self._weight, self._least), self._neighbours
+        key, total = _summed(seen.offsets, seen.item, self._decay, known.indptr, known.indices, known.data)
+        return key, np.log1p(100 * total).astype(np.float32)
 
 
-def _contains(sorted_keys: Int64, refused: Int64) -> Bool:
-    """Which of the keys, sorted and distinct, are refused; refused keys that are not there are ignored."""
-    mask = np.zeros(len(sorted_keys), np.bool_)
-    if len(sorted_keys):
-        place = np.minimum(np.searchsorted(sorted_keys, refused), len(sorted_keys) - 1)
-        mask[place[sorted_keys[place] == refused]] = True
-    return mask
+@compiled("Tuple((int64[::1], float64[::1]))(int64[::1], int32[::1], float64, int64[::1], int32[::1], float32[::1])")
+def _summed(
+    offsets: Int64, visit: Int32, history_decay: float, indptr: Int64, indices: Int32, data: Float32
+) -> tuple[Int64, Float64]:
+    """Similarities to the visits of each request, decayed and summed: (request << 32 | item, sum), both ``[N]``.
+
+    The items visited, ``visit [V]``, are ragged by ``offsets [B + 1]``. A request's items come in the order in which
+    its visits, oldest first, name them, so a batch adds the same numbers in the same order as one request alone.
+    """
+    items = len(indptr) - 1
+    rows = most = 0  # of all requests, of the largest one
+    for request in range(len(offsets) - 1):
+        pairs = 0
+        for row in range(offsets[request], offsets[request + 1]):
+            if visit[row] < items:
+                pairs += indptr[visit[row] + 1] - indptr[visit[row]]
+        rows += min(pairs, items)
+        most = max(most, min(pairs, items))
+    room = 16
+    while room < 2 * most:
+        room *= 2
+    table = np.zeros(room, np.int32)  # 1 + the row of an item, counted from the request's first; 0 = free
+    key, total = np.empty(rows, np.int64), np.empty(rows, np.float64)
+    filled = 0
+    for request in range(len(offsets) - 1):
+        first = filled
+        for row in range(offsets[request], offsets[request + 1]):
+            decay = history_decay ** np.float64(offsets[request + 1] - 1 - row)
+            if visit[row] >= items or decay < LEAST_DECAY:
+                continue
+            for neighbour in range(indptr[visit[row]], indptr[visit[row] + 1]):
+                wanted = request << 32 | np.int64(indices[neighbour])
+                slot = np.int64(indices[neighbour]) * 2654435769 >> 7 & room - 1
+                while table[slot] != 0 and key[first + table[slot] - 1] != wanted:
+                    slot = slot + 1 & room - 1
+                if table[slot] == 0:
+                    table[slot] = filled - first + 1
+                    key[filled], total[filled] = wanted, 0.0
+                    filled += 1
+                total[first + table[slot] - 1] += decay * data[neighbour]
+        if request < len(offsets) - 2:
+            table[:] = 0
+    return key[:filled].copy(), total[:filled].copy()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from upnext.compiled import compiled
 from upnext.types import NO_ITEM, Bool, Float32, History, Int32, Int64, Requests, ragged_rows
 
 
@@ -14,12 +16,7 @@ def preference(history: History, weight: Float32, least: Float32) -> Float32:
 
     ``weight`` and ``least`` are by event type code; a type that came after they were made counts 0.
     """
-    if not len(weight):
-        return np.zeros(history.item.shape, np.float32)
-    counts = (history.item != NO_ITEM) & (history.event >= 0) & (history.event < len(weight))
-    event = np.where(counts, history.event, 0)
-    counts &= ~(history.value < least[event])  # an event without a value (NaN) is taken at its word
-    return np.where(counts, np.maximum(weight, 0)[event], np.float32(0)).astype(np.float32, copy=False)
+    return _preference(history.item, history.event, history.value, weight, least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,44 +44,11 @@ class Visits:
         rows = np.flatnonzero(mask)
         return Visits(self.item[rows], self.weight[rows], np.searchsorted(rows, self.offsets))
 
-    def summed(self) -> Visits:
-        """One row an item of each request, by item code, with the weights of its visits summed."""
-        request = self.request
-        order = np.lexsort((self.item, request))
-        return _runs(request[order], self.item[order], self.weight[order], len(self.offsets) - 1)
-
-    def padded(self, requests: Int64) -> tuple[Int32, Float32]:
-        """Items and weights of some requests as left-aligned matrices ``[b, m]``, padded with -1 and 0."""
-        start, size = self.offsets[requests], self.offsets[requests + 1] - self.offsets[requests]
-        slot = np.arange(size.max(initial=0))
-        filled = slot < size[:, None]
-        row = np.where(filled, start[:, None] + slot, 0)
-        return np.where(filled, self.item[row], NO_ITEM), np.where(filled, self.weight[row], np.float32(0))
-
 
 def visits(requests: Requests, weight: Float32, least: Float32) -> Visits:
     """The positive history of each request; where a request names anchors, they are its history."""
     liked = preference(requests.acted, weight, least)
-    anchors = requests.anchors
-    liked[np.diff(anchors.offsets) > 0] = 0
-    request, slot = np.nonzero(liked)
-    item, value = requests.acted.item[request, slot], liked[request, slot]
-    if len(anchors.item):
-        known = anchors.item != NO_ITEM
-        request = np.concatenate([request, ragged_rows(anchors.offsets)[known]])
-        item = np.concatenate([item, anchors.item[known]])
-        value = np.concatenate([value, np.ones(np.count_nonzero(known), np.float32)])
-        order = np.argsort(request, kind="stable")
-        request, item, value = request[order], item[order], value[order]
-    return _runs(request, item, value, len(requests))
-
-
-def _runs(request: Int64, item: Int32, weight: Float32, batch: int) -> Visits:
-    """Rows ordered by request, where equal items that follow each other become one row."""
-    first = run_starts(request, item)
-    summed = np.add.reduceat(weight, first) if len(first) else weight
-    offsets = np.searchsorted(request[first], np.arange(batch + 1)).astype(np.int64)
-    return Visits(item[first].astype(np.int32), summed.astype(np.float32), offsets)
+    return Visits(*_visits(requests.acted.item, liked, requests.anchors.item, requests.anchors.offsets))
 
 
 def run_starts(group: Int64, item: Int32) -> Int64:
@@ -96,10 +60,77 @@ def run_starts(group: Int64, item: Int32) -> Int64:
 
 
 def not_to_propose(requests: Requests) -> tuple[Int64, Int32]:
-    """Pairs (request, item) that would waste a proposal: the anchors, and, unless allowed, what was acted on."""
-    request, item = ragged_rows(requests.anchors.offsets), requests.anchors.item
-    if not requests.allow_watched:
-        acted, slot = np.nonzero(requests.acted.item != NO_ITEM)
-        request = np.concatenate([request, acted])
-        item = np.concatenate([item, requests.acted.item[acted, slot]])
-    return request[item >= 0], item[item >= 0]
+    """Pairs (request, item) that would waste a proposal: the anchors, and, unless allowed, what was acted on.
+
+    In no order; a pair may be there twice.
+    """
+    request, item = _not_to_propose(
+        requests.anchors.item, requests.anchors.offsets, requests.acted.item, requests.allow_watched
+    )
+    return request, item
+
+
+@compiled(
+    "float32[:, ::1](Array(int32, 2, 'A', readonly=True), Array(int16, 2, 'A', readonly=True),"
+    "Array(float32, 2, 'A', readonly=True), Array(float32, 1, 'A', readonly=True),"
+    "Array(float32, 1, 'A', readonly=True))"
+)
+def _preference(item: Any, event: Any, value: Any, weight: Any, least: Any) -> Any:
+    """``[B, K]``, of a history's columns ``[B, K]`` and two tables by event type."""
+    liked = np.zeros(item.shape, np.float32)
+    for request in range(item.shape[0]):
+        for slot in range(item.shape[1]):
+            kind = event[request, slot]
+            if item[request, slot] == NO_ITEM or not 0 <= kind < len(weight) or value[request, slot] < least[kind]:
+                continue  # an event without a value (NaN) is not below the least: it is taken at its word
+            liked[request, slot] = max(weight[kind], np.float32(0))
+    return liked
+
+
+@compiled(
+    "Tuple((int32[::1], float32[::1], int64[::1]))(Array(int32, 2, 'A', readonly=True), float32[:, ::1],"
+    "Array(int32, 1, 'A', readonly=True), Array(int64, 1, 'A', readonly=True))"
+)
+def _visits(acted: Any, liked: Any, anchor: Any, anchor_offsets: Any) -> Any:
+    """The columns of ``Visits``, of ``acted`` and ``liked [B, K]`` and the ragged anchors, each of weight 1."""
+    batch, size = acted.shape
+    item = np.empty(batch * size + len(anchor), np.int32)
+    weight = np.empty(len(item), np.float32)
+    offsets = np.zeros(batch + 1, np.int64)
+    end = 0
+    for request in range(batch):
+        begin, first, last = end, anchor_offsets[request], anchor_offsets[request + 1]
+        named = last > first
+        for slot in range(last - first if named else size):
+            visited = anchor[first + slot] if named else acted[request, slot]
+            counts = np.float32(visited != NO_ITEM) if named else liked[request, slot]
+            if counts == 0:
+                continue
+            if end > begin and item[end - 1] == visited:
+                weight[end - 1] += counts
+            else:
+                item[end], weight[end] = visited, counts
+                end += 1
+        offsets[request + 1] = end
+    return item[:end].copy(), weight[:end].copy(), offsets
+
+
+@compiled(
+    "Tuple((int64[::1], int32[::1]))(Array(int32, 1, 'A', readonly=True), Array(int64, 1, 'A', readonly=True),"
+    "Array(int32, 2, 'A', readonly=True), boolean)"
+)
+def _not_to_propose(anchor: Any, anchor_offsets: Any, acted: Any, allow_watched: bool) -> Any:
+    """Requests and items, ``[U]`` each, by request."""
+    size = len(anchor) + acted.size
+    request, item = np.empty(size, np.int64), np.empty(size, np.int32)
+    end = 0
+    for row in range(acted.shape[0]):
+        for place in range(anchor_offsets[row], anchor_offsets[row + 1]):
+            if anchor[place] >= 0:
+                request[end], item[end] = row, anchor[place]
+                end += 1
+        for slot in range(0 if allow_watched else acted.shape[1]):
+            if acted[row, slot] >= 0:
+                request[end], item[end] = row, acted[row, slot]
+                end += 1
+    return request[:end].copy(), item[:end].copy()

@@ -13,9 +13,14 @@ from typing import Any
 
 import faiss as _faiss
 import numpy as np
+from numpy.typing import NDArray
 
+from upnext.compiled import compiled
 from upnext.errors import ArtifactError
 from upnext.types import NO_ITEM, Bool, Float32, Int32, Int64
+
+UInt8 = NDArray[np.uint8]
+UInt64 = NDArray[np.uint64]
 
 faiss: Any = _faiss  # its stubs know neither keyword arguments nor what an index is made of
 
@@ -34,6 +39,8 @@ class _State:
 
     alive: Bool  # [main rows]
     dead: int
+    search: Any  # FAISS's parameters of a search of the main part, None = its defaults
+    bitmap: UInt8 | None  # [main rows / 8], alive, to which the parameters only point; None = all alive
     vectors: Float32  # [capacity, d], the dynamic part; rows from ``added`` on are not yet in use
     codes: Int32  # [capacity]
     fresh: Bool  # [added], False where a later add or a removal replaced the row
@@ -62,7 +69,8 @@ class ItemIndex:
         size = main.d
         empty = np.empty((0, size), np.float32)
         no_rows = np.empty(0, np.bool_)
-        self._state = _State(np.ones(len(codes), np.bool_), 0, empty, np.empty(0, np.int32), no_rows, 0)
+        alive, search = np.ones(len(codes), np.bool_), _search_parameters(probes, None)
+        self._state = _State(alive, 0, search, None, empty, np.empty(0, np.int32), no_rows, 0)
 
     def __len__(self) -> int:
         """The items that a search can find."""
@@ -105,14 +113,17 @@ class ItemIndex:
         """
         state = self._state
         queries = np.ascontiguousarray(queries, np.float32)
-        codes, scores = self._search_main(queries, k, state)
+        keys = self._search_main(queries, k, state)
         if state.added:
             products = queries @ state.vectors[: state.added].T
-            products[:, ~state.fresh] = -np.inf
-            fresh = np.where(state.fresh, state.codes[: state.added], np.int32(NO_ITEM))
-            codes = np.concatenate([codes, np.broadcast_to(fresh, products.shape)], axis=1)
-            scores = np.concatenate([scores, products], axis=1)
-        return _best(codes, scores, k)
+            rows = np.broadcast_to(np.where(state.fresh, np.arange(state.added), -1), products.shape)
+            fresh = _keys(rows, products, state.codes)
+            if state.added > k:
+                fresh = np.partition(fresh, k - 1, axis=1)[:, :k] if k else fresh[:, :0]
+            keys = np.concatenate([keys, fresh], axis=1)
+        keys.sort(axis=1)
+        codes, scores = _hits(keys, k)
+        return codes, scores
 
     def add(self, codes: Int32, vectors: Float32) -> None:
         """Put in new items, or new vectors of items that are there; the last vector of a repeated code counts."""
@@ -152,20 +163,12 @@ class ItemIndex:
             raise ArtifactError(f"{directory}: the index has {main.ntotal} rows but {len(codes)} codes. Train again.")
         return cls(main, codes, probes)
 
-    def _search_main(self, queries: Float32, k: int, state: _State) -> tuple[Int32, Float32]:
-        if not len(self._codes):
-            return np.empty((len(queries), 0), np.int32), np.empty((len(queries), 0), np.float32)
-        # The bitmap must outlive the call: FAISS keeps only a pointer to it.
-        bitmap = np.packbits(state.alive, bitorder="little") if state.dead else None
-        selector = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)
-        parameters = (
-            faiss.SearchParametersIVF(sel=selector, nprobe=self._probes)
-            if self._probes
-            else faiss.SearchParameters(sel=selector)
-        )
-        scores, rows = self._main.search(queries, min(k, len(self._codes)), params=parameters)
-        codes = np.where(rows >= 0, self._codes[rows], np.int32(NO_ITEM))
-        return codes, np.where(rows >= 0, scores, np.float32(-np.inf))
+    def _search_main(self, queries: Float32, k: int, state: _State) -> UInt64:
+        k = min(k, len(self._codes))
+        if k == 0:
+            return np.empty((len(queries), 0), np.uint64)
+        scores, rows = self._main.search(queries, k, params=state.search)
+        return _keys(rows, scores, self._codes)
 
     def _without(self, state: _State, codes: Int32) -> _State:
         rows = self._rows(codes)
@@ -177,7 +180,10 @@ class ItemIndex:
             return replace(state, fresh=fresh)
         alive = state.alive.copy()
         alive[rows] = False
-        return replace(state, alive=alive, dead=state.dead + len(np.unique(rows)), fresh=fresh)
+        bitmap = np.packbits(alive, bitorder="little")
+        search = _search_parameters(self._probes, bitmap)
+        dead = state.dead + len(np.unique(rows))
+        return replace(state, alive=alive, dead=dead, search=search, bitmap=bitmap, fresh=fresh)
 
     def _rows(self, codes: Int32) -> Int64:
         """Rows of the main part that hold these codes."""
@@ -189,19 +195,47 @@ class ItemIndex:
         return found
 
 
-def _best(codes: Int32, scores: Float32, k: int) -> tuple[Int32, Float32]:
-    """The k best of every row, padded to k."""
-    if codes.shape[1] < k:
-        missing = ((0, 0), (0, k - codes.shape[1]))
-        codes = np.pad(codes, missing, constant_values=NO_ITEM)
-        scores = np.pad(scores, missing, constant_values=-np.inf)
-    # One integer a hit that sorts by falling score, then by code: several times faster than a lexsort.
+def _search_parameters(probes: int, bitmap: UInt8 | None) -> Any:
+    """How the main part is searched; who keeps them must keep the bitmap, too."""
+    selector = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)
+    if probes:
+        return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+    return None if selector is None else faiss.SearchParameters(sel=selector)
+
+
+@compiled(
+    "uint64[:, ::1](Array(int64, 2, 'A', readonly=True), Array(float32, 2, 'A', readonly=True),"
+    "Array(int32, 1, 'C', readonly=True))"
+)
+def _keys(rows: Any, scores: Any, codes: Any) -> Any:
+    """A number ``[B, n]`` a hit that sorts by falling score, then by code: several times faster than a lexsort.
+
+    ``rows [B, n]`` are places in ``codes``, -1 = no hit: such sort last, behind scores of -inf.
+    """
+    keys = np.empty(rows.shape, np.uint64)
+    score = np.empty(1, np.float32)
+    bits = score.view(np.uint32)
+    for query in range(rows.shape[0]):
+        for place in range(rows.shape[1]):
+            row = rows[query, place]
+            score[0] = scores[query, place] if row >= 0 else -np.inf
+            code = codes[row] if row >= 0 else NO_ITEM
+            falling = bits[0] if bits[0] >> 31 else ~bits[0] & np.uint32(0x7FFFFFFF)  # IEEE 754 order, reversed
+            keys[query, place] = np.uint64(falling) << np.uint64(32) | np.uint64(np.uint32(code))
+    return keys
+
+
+@compiled("Tuple((int32[:, ::1], float32[:, ::1]))(uint64[:, ::1], int64)")
+def _hits(keys: Any, k: int) -> Any:
+    """Codes and scores ``[B, k]`` of the first k of the sorted ``keys [B, n]``, padded with -1 and -inf."""
+    codes, scores = np.full((len(keys), k), NO_ITEM, np.int32), np.full((len(keys), k), -np.inf, np.float32)
     bits = scores.view(np.uint32)
-    falling = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))  # IEEE 754 order as integers, reversed
-    keys = np.sort((falling.astype(np.uint64) << np.uint64(32)) | codes.view(np.uint32), axis=1)[:, :k]
-    falling = (keys >> np.uint64(32)).astype(np.uint32)
-    bits = np.where(falling >> 31, falling, ~falling & np.uint32(0x7FFFFFFF))
-    return keys.astype(np.uint32).view(np.int32), bits.view(np.float32)
+    for query in range(len(keys)):
+        for place in range(min(k, keys.shape[1])):
+            falling = np.uint32(keys[query, place] >> np.uint64(32))
+            bits[query, place] = falling if falling >> 31 else ~falling & np.uint32(0x7FFFFFFF)
+            codes[query, place] = np.int32(np.uint32(keys[query, place]))
+    return codes, scores
 
 
 def _grown(state: _State, needed: int) -> _State:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from upnext.candidates.history import preference
-from upnext.candidates.topk import best, none, stack
+from upnext.candidates.keys import best_of_keys, keys_of, without
+from upnext.candidates.topk import best, none
+from upnext.compiled import compiled
 from upnext.config import NewItemsConfig
 from upnext.stages import PairScorer
-from upnext.types import NO_ITEM, Bool, Candidates, Catalogue, Float32, Float64, Int32, Int64, Requests
+from upnext.types import NO_ITEM, Candidates, Catalogue, Float32, Float64, Int32, Int64, Requests, ragged_rows
 
 DAY_MS = 86_400_000
 POOL = 4  # times k: the newest items among which impressions and categories decide
+ARRIVALS = 50_000  # of them at least are kept in order, where there are as many: enough for any k but the largest
+SPANS = 4096  # steps in which it is looked up how far back they reach
 CELLS = 1 << 21  # (request, item) pairs looked at at once
 OWED_SHARE = 0.5  # of the places, at most, for items that are owed impressions
 OWED_FIRST = 3.0  # lifts their scores above those of all others, which are below 2
@@ -54,34 +58,42 @@ class NewItems:
         self._weight, self._least = weight, least
         self._impressions = impressions
         self._owed = owed
-        self._sorted: tuple[Catalogue, Int32, Int64] | None = None
+        self._max_age = int(config.max_age_days * DAY_MS)
+        self._window: _Window | None = None
+        self._kept_up = False
 
     def __call__(self, requests: Requests, k: int) -> Candidates:
         if k == 0 or len(requests) == 0:
             return none(len(requests))
-        catalogue, item, published_at = self._by_time()
+        catalogue, latest = self._catalogue(), POOL * k
+        item, published_at = self._arrivals(catalogue, requests.now, latest)
         stop = np.searchsorted(published_at, requests.now, side="right")  # what appears later is unknown now
-        oldest = requests.now - int(self._config.max_age_days * DAY_MS)
-        start = np.searchsorted(published_at, oldest, side="right")
-        start = np.maximum(start, stop - POOL * k)
-        step = max(1, CELLS // (POOL * k))
+        start = np.searchsorted(published_at, requests.now - self._max_age, side="right")
+        start = np.maximum(start, stop - latest)
+        step = max(1, CELLS // latest)
+        liked = preference(requests.acted, self._weight, self._least)
         parts = [
-            self._slice(requests, catalogue, item, start[rows], stop[rows], rows, k)
-            for rows in (slice(first, first + step) for first in range(0, len(requests), step))
+            self._fresh(requests, catalogue, liked, item, published_at, start, stop, slice(first, first + step))
+            for first in range(0, len(requests), step)
         ]
-        return self._with_owed(requests, catalogue, stack(parts), k)
+        owed = self._owed_items(requests, catalogue, liked, int(k * OWED_SHARE))
+        first = keys_of(owed.request, owed.item)
+        lifted = np.asarray(owed["score"], np.float32) + np.float32(OWED_FIRST)
+        parts = [(first, lifted), *(without(key, score, first) for key, score in parts)]
+        key, score = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return best_of_keys(key, score, len(requests), k)
 
-    def _with_owed(self, requests: Requests, catalogue: Catalogue, others: Candidates, k: int) -> Candidates:
-        first = self._owed_items(requests, catalogue, int(k * OWED_SHARE))
-        if not len(first):
-            return others
-        request = np.concatenate([first.request, others.request])
-        item = np.concatenate([first.item, others.item])
-        score = np.concatenate([np.asarray(first["score"], np.float32) + np.float32(OWED_FIRST), others["score"]])
-        _, row = np.unique(request << 32 | item, return_index=True)  # the first of the same: as owed
-        return best(request[row], item[row], score[row], len(requests), k)
+    def keep_up(self, now: int) -> None:
+        """Look through the catalogue if it has changed.
 
-    def _owed_items(self, requests: Requests, catalogue: Catalogue, k: int) -> Candidates:
+        From the first call on, requests see new items at once, but a publication that moved only after the next call.
+        """
+        catalogue, known = self._catalogue(), self._window
+        if known is not None and known.read is not catalogue:
+            self._window = _Window.of(catalogue, now, self._max_age, max(known.fewest, ARRIVALS))
+        self._kept_up = True
+
+    def _owed_items(self, requests: Requests, catalogue: Catalogue, liked: Float32, k: int) -> Candidates:
         """The owed items that fit each user best, with ``score`` in [-1, 2] plus urgency."""
         items = np.empty(0, np.int32) if self._owed is None else self._owed.items(int(requests.now.min()))
         items = items[items < len(catalogue)]
@@ -93,49 +105,138 @@ class NewItems:
         row = np.flatnonzero(~np.isnan(urgency))
         request, item = request[row], item[row]
         offsets = np.searchsorted(request, np.arange(batch + 1)).astype(np.int64)
-        score = PRESSED * urgency[row] + self._affinity(requests, catalogue, request, item, slice(None))
+        score = PRESSED * urgency[row] + _shares(requests.acted.item, liked, catalogue.category, offsets, item)
         if self._owed.fit is not None:
             score += self._owed.fit.score(requests, Candidates(item, offsets))
         return best(request, item, score.astype(np.float32), batch, k)
 
-    def _slice(
-        self, requests: Requests, catalogue: Catalogue, by_time: Int32, start: Int64, stop: Int64, rows: slice, k: int
-    ) -> Candidates:
-        size = stop - start
-        if not size.any():
-            return none(len(size))
-        request = np.repeat(np.arange(len(size)), size)
-        place = np.repeat(start - (np.cumsum(size) - size), size) + np.arange(size.sum())
-        item = by_time[place]
-        age = (requests.now[rows][request] - catalogue.published_at[item]) / (self._config.max_age_days * DAY_MS)
-        shown = np.zeros(len(item)) if self._impressions is None else self._impressions(item)
-        score = (1 - age) / np.sqrt(1 + shown) * (1 + self._affinity(requests, catalogue, request, item, rows))
-        order = np.lexsort((item, request))
-        return best(request[order], item[order], score[order].astype(np.float32), len(size), k)
+    def _fresh(
+        self,
+        requests: Requests,
+        catalogue: Catalogue,
+        liked: Float32,
+        arrived: Int32,
+        at: Int64,
+        start: Int64,
+        stop: Int64,
+        rows: slice,
+    ) -> tuple[Int64, Float32]:
+        """(key, score) of the arrivals ``start`` to ``stop`` of some requests."""
+        size = np.maximum(stop[rows] - start[rows], 0)
+        offsets = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+        request = ragged_rows(offsets)
+        place = (start[rows] - offsets[:-1])[request] + np.arange(len(request))
+        item = arrived[place]
+        age = (requests.now[rows][request] - at[place]) / self._max_age
+        shown = np.zeros(len(item), np.float32) if self._impressions is None else self._impressions(item)
+        share = _shares(requests.acted.item[rows], liked[rows], catalogue.category, offsets, item)
+        score = (1 - age) / np.sqrt(1.0 + shown) * (1 + share)
+        return keys_of(request + rows.start, item), score.astype(np.float32)
 
-    def _affinity(self, requests: Requests, catalogue: Catalogue, request: Int64, item: Int32, rows: slice) -> Float32:
-        history = requests.acted.take(rows)
-        liked = (preference(history, self._weight, self._least) > 0) & (history.item < len(catalogue))
-        category = np.where(liked, catalogue.category[np.where(liked, history.item, 0), 0], NO_ITEM)
-        counted = category != NO_ITEM
-        owner, slot = np.nonzero(counted)
-        keys, count = np.unique(owner.astype(np.int64) << 32 | category[owner, slot], return_counts=True)
-        main = catalogue.category[item, 0]
-        if not len(keys):
-            return np.zeros(len(item), np.float32)
-        wanted = np.where(main != NO_ITEM, request << 32 | main, -1)
-        found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        share = count[found] / np.maximum(1, np.count_nonzero(counted, axis=1))[request]
-        return np.where(keys[found] == wanted, share, 0).astype(np.float32)
+    def _arrivals(self, catalogue: Catalogue, now: Int64, latest: int) -> tuple[Int32, Int64]:
+        """Items and when they were published, in that order: the ``latest`` before each ``now`` [B] at least."""
+        known, first = self._window, int(now.min())
+        if self._kept_up and known is not None and len(known.catalogue) < len(catalogue):
+            known = self._window = known.grown(catalogue)
+        elif self._kept_up and known is not None and known.catalogue is not catalogue:
+            known = self._window = replace(known, catalogue=catalogue)
+        if known is None or known.catalogue is not catalogue or not known.reaches(first, self._max_age, latest):
+            known = self._window = _Window.of(catalogue, first, self._max_age, max(latest, ARRIVALS))
+        return known.item, known.at
 
-    def _by_time(self) -> tuple[Catalogue, Int32, Int64]:
-        """Items with a known publication time in its order; sorted again when the catalogue is another one."""
-        catalogue, known = self._catalogue(), self._sorted
-        if known is not None and known[0] is catalogue:
-            return known
-        dated: Bool = catalogue.published_at > 0
-        item = np.flatnonzero(dated).astype(np.int32)
-        item = item[np.argsort(catalogue.published_at[item], kind="stable")]
-        fresh = catalogue, item, catalogue.published_at[item]
-        self._sorted = fresh
-        return fresh
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The latest arrivals of a catalogue: all items that were published after ``since``, and later."""
+
+    catalogue: Catalogue
+    read: Catalogue  # the one that was looked through as a whole
+    fewest: int  # so many are there at least, where the catalogue has them
+    since: int  # ms
+    item: Int32  # by publication, then code
+    at: Int64
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, now: int, max_age: int, fewest: int) -> _Window:
+        """What is at most ``max_age`` old at ``now`` or not out yet; of far more than ``fewest``, the latest."""
+        since = _latest_since(catalogue.published_at, max(now - max_age, 0), now, fewest)
+        item = _published_after(catalogue.published_at, since)
+        at = catalogue.published_at[item]
+        order = np.argsort(at, kind="stable")
+        return cls(catalogue, catalogue, fewest, since, item[order], at[order])
+
+    def grown(self, catalogue: Catalogue) -> _Window:
+        """With the items that the catalogue has more by now."""
+        more = np.arange(len(self.catalogue), len(catalogue), dtype=np.int32)
+        more = more[catalogue.published_at[more] > self.since]
+        item = np.concatenate([self.item, more])
+        at = np.concatenate([self.at, catalogue.published_at[more]])
+        order = np.argsort(at, kind="stable")
+        return replace(self, catalogue=catalogue, item=item[order], at=at[order])
+
+    def reaches(self, now: int, max_age: int, latest: int) -> bool:
+        """Whether nothing is missing of the ``latest`` items that are new at ``now``."""
+        return self.since <= max(now - max_age, 0) or int(np.searchsorted(self.at, now, side="right")) >= latest
+
+
+@compiled("int64(int64[::1], int64, int64, int64)")
+def _latest_since(published_at: Int64, since: int, now: int, fewest: int) -> int:
+    """A time from ``since`` on, as late as may be, with at least ``fewest`` items after it and up to ``now``."""
+    width = (now - since) // SPANS + 1
+    count = np.zeros(SPANS + 1, np.int64)
+    for item in range(len(published_at)):
+        if since < published_at[item] <= now:
+            count[(published_at[item] - since - 1) // width] += 1
+    found = 0
+    for span in range(SPANS, -1, -1):
+        found += count[span]
+        if found >= fewest:
+            return since + span * width
+    return since
+
+
+@compiled("int32[::1](int64[::1], int64)")
+def _published_after(published_at: Int64, since: int) -> Int32:
+    """The items that were published after a time, by code."""
+    size = 0
+    for item in range(len(published_at)):
+        size += published_at[item] > since
+    found = np.empty(size, np.int32)
+    filled = 0
+    for item in range(len(published_at)):
+        if published_at[item] > since:
+            found[filled] = item
+            filled += 1
+    return found
+
+
+@compiled("float32[::1](int32[:, :], float32[:, :], int32[:, ::1], int64[::1], int32[::1])")
+def _shares(history: Int32, liked: Float32, category: Int32, offsets: Int64, item: Int32) -> Float32:
+    """The share of each request's liked history ``[B, K]`` with the main category of each row's item: ``[N]``.
+
+    Items are ragged by ``offsets``; what has no category, in the history or among them, has no share.
+    """
+    share = np.zeros(len(item), np.float32)
+    known, count = np.empty(history.shape[1], np.int32), np.empty(history.shape[1], np.int64)
+    for request in range(len(offsets) - 1):
+        kinds = total = 0
+        for slot in range(history.shape[1]):
+            if not (liked[request, slot] > 0 and 0 <= history[request, slot] < len(category)):
+                continue
+            main = category[history[request, slot], 0]
+            if main == NO_ITEM:
+                continue
+            total += 1
+            kind = 0
+            while kind < kinds and known[kind] != main:
+                kind += 1
+            if kind == kinds:
+                known[kind], count[kind] = main, 0
+                kinds += 1
+            count[kind] += 1
+        for row in range(offsets[request], offsets[request + 1]):
+            main = category[item[row], 0]
+            for kind in range(kinds):
+                if known[kind] == main:
+                    share[row] = count[kind] / total
+    return share

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from upnext.candidates.history import not_to_propose, preference, run_starts
+from upnext.candidates.history import not_to_propose, preference
 from upnext.candidates.index import ItemIndex
 from upnext.candidates.remembered import Remembered
+from upnext.candidates.topk import none
+from upnext.candidates.vectors import nearest, pair_scores
+from upnext.compiled import compiled
 from upnext.content import ItemContent, Vocabulary, place_users
 from upnext.errors import ArtifactError
 from upnext.types import NO_ITEM, Bool, Candidates, Float32, Int32, Int64, Ragged, Requests
@@ -42,26 +45,7 @@ class RecentItems:
 
 def recent_items(requests: Requests, preferred: Float32, size: int) -> RecentItems:
     """The last ``size`` items with a positive ``preferred [B, K]``; neighbours of the same item become one."""
-    request, slot = np.nonzero(preferred > 0)
-    item, at = requests.acted.item[request, slot], requests.acted.at[request, slot]
-    weight = preferred[request, slot]
-    first = run_starts(request, item)
-    last = np.append(first[1:], len(item)) - 1
-    request, batch = request[first], len(requests)
-    ends = np.searchsorted(request, np.arange(batch), side="right")
-    column = size - ends[request] + np.arange(len(request))
-    fits = column >= 0
-    place = request[fits], column[fits]
-    recent = RecentItems(
-        np.full((batch, size), NO_ITEM, np.int32),
-        np.zeros((batch, size), np.float32),
-        np.zeros((batch, size), np.int64),
-    )
-    if len(first):
-        recent.item[place] = item[first][fits]
-        recent.weight[place] = np.add.reduceat(weight, first)[fits]
-        recent.at[place] = at[last][fits]
-    return recent
+    return RecentItems(*_recent(requests.acted.item, requests.acted.at, preferred, size))
 
 
 class TwoTower:
@@ -127,28 +111,12 @@ class TwoTower:
         return cls(*towers, vectors, index, vocabulary, history_size, weight, least, attributes, surfaces)
 
     def __call__(self, requests: Requests, k: int) -> Candidates:
-        queries = self.user_vectors(requests)
-        unwanted_request, unwanted_item = not_to_propose(requests)
-        spare = int(np.bincount(unwanted_request, minlength=1).max()) if len(unwanted_request) else 0
-        items, scores = self._index.search(queries, k + spare)
-        keep = (items != NO_ITEM) & queries.any(axis=1, keepdims=True)
-        if len(unwanted_item):
-            pairs = (np.arange(len(requests))[:, None] << 32) | items
-            unwanted = np.sort((unwanted_request << 32) | unwanted_item)
-            nearest = np.minimum(np.searchsorted(unwanted, pairs), len(unwanted) - 1)
-            keep &= unwanted[nearest] != pairs
-        keep &= np.cumsum(keep, axis=1) <= k
-        offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64)
-        return Candidates(items[keep], offsets, {"score": scores[keep]})
+        if k == 0 or len(requests) == 0:
+            return none(len(requests))
+        return nearest(self._index, self.user_vectors(requests), not_to_propose(requests), k)
 
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
-        queries = self.user_vectors(requests)
-        request, scores = candidates.request, np.zeros(len(candidates), np.float32)
-        rows = np.flatnonzero(self._has_vector(candidates.item))
-        vectors = self._vectors
-        for some in np.split(rows, range(1 << 16, len(rows), 1 << 16)):
-            scores[some] = np.einsum("nd,nd->n", vectors[candidates.item[some]], queries[request[some]])
-        return scores
+        return pair_scores(self.user_vectors(requests), self._vectors, candidates)  # unknown vectors are zeros
 
     def user_vectors(self, requests: Requests) -> Float32:
         """Unit vectors ``[B, d]``; the mean anchor where a request names anchors; zeros where nothing is known."""
@@ -235,12 +203,12 @@ class TwoTower:
             self._meanwhile.append((codes, embedded))
 
     def _embed_users(self, requests: Requests) -> Float32:
-        preferred = preference(requests.acted, self._weight, self._least) * self._has_vector(requests.acted.item)
-        vectors = self._vectors
+        preferred = preference(requests.acted, self._weight, self._least)
+        _forget_unknown(preferred, requests.acted.item, self._known)
         recent = recent_items(requests, preferred, self._history_size)
         inputs: dict[str, Any] = {
             "user": place_users(requests.user, self.vocabulary),
-            "vectors": vectors[np.maximum(recent.item, 0)] * (recent.weight > 0)[:, :, None],
+            "vectors": _gathered(self._vectors, recent.item),
             "weight": recent.weight,
             "at": recent.at,
             "now": requests.now,
@@ -249,7 +217,9 @@ class TwoTower:
         }
         anything = (inputs["user"] > 0) | recent.weight.any(axis=1) | inputs["attributes"].any(axis=1)
         read = {name: column for name, column in inputs.items() if name in self._wanted}
-        return np.where(anything[:, None], self._user_tower.run(None, read)[0], 0).astype(np.float32)
+        embedded: Float32 = self._user_tower.run(None, read)[0]
+        embedded[~anything] = 0
+        return embedded
 
     def _has_vector(self, item: Int32) -> Bool:
         known = self._known
@@ -266,6 +236,53 @@ class TwoTower:
         length = np.linalg.norm(total, axis=1, keepdims=True)
         toward = total / np.maximum(length, np.float32(1e-12))
         return np.where((np.diff(anchors.offsets) > 0)[:, None], toward, vectors)
+
+
+@compiled(
+    "Tuple((int32[:, ::1], float32[:, ::1], int64[:, ::1]))(Array(int32, 2, 'A', readonly=True),"
+    "Array(int64, 2, 'A', readonly=True), Array(float32, 2, 'A', readonly=True), int64)"
+)
+def _recent(acted: Any, acted_at: Any, preferred: Any, size: int) -> Any:
+    """The columns of ``RecentItems [B, size]``, of a history ``[B, K]``: read from its end, until there are enough."""
+    batch = len(acted)
+    item, weight = np.full((batch, size), NO_ITEM, np.int32), np.zeros((batch, size), np.float32)
+    at = np.zeros((batch, size), np.int64)
+    for request in range(batch):
+        column = size
+        for slot in range(acted.shape[1] - 1, -1, -1):
+            if not preferred[request, slot] > 0:
+                continue
+            if column < size and item[request, column] == acted[request, slot]:
+                weight[request, column] += preferred[request, slot]
+                continue
+            if column == 0:
+                break
+            column -= 1
+            item[request, column], at[request, column] = acted[request, slot], acted_at[request, slot]
+            weight[request, column] = preferred[request, slot]
+    return item, weight, at
+
+
+@compiled("void(float32[:, ::1], Array(int32, 2, 'A', readonly=True), Array(boolean, 1, 'C', readonly=True))")
+def _forget_unknown(preferred: Any, item: Any, known: Any) -> None:
+    """Set ``preferred [B, K]`` to 0 where the item is not among the ``known [I]``."""
+    for request in range(item.shape[0]):
+        for slot in range(item.shape[1]):
+            code = item[request, slot]
+            if not (0 <= code < len(known) and known[code]):
+                preferred[request, slot] = 0
+
+
+@compiled("float32[:, :, ::1](Array(float32, 2, 'C', readonly=True), int32[:, ::1])")
+def _gathered(vectors: Any, item: Any) -> Any:
+    """The vectors ``[B, T, d]`` of items ``[B, T]``; zeros where there is none."""
+    gathered = np.zeros((item.shape[0], item.shape[1], vectors.shape[1]), np.float32)
+    for request in range(item.shape[0]):
+        for slot in range(item.shape[1]):
+            if item[request, slot] != NO_ITEM:
+                for place in range(vectors.shape[1]):
+                    gathered[request, slot, place] = vectors[item[request, slot], place]
+    return gathered
 
 
 def _apply(index: ItemIndex, codes: Int32, embedded: Float32 | None) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from upnext.candidates.history import preference
-from upnext.candidates.topk import best, none
+from upnext.candidates.keys import best_of_keys, keys_of
+from upnext.candidates.topk import none
+from upnext.compiled import compiled
 from upnext.config import WatchAgainConfig
-from upnext.types import NO_ITEM, Bool, Candidates, Catalogue, Float32, Int32, Int64, Requests
+from upnext.types import Bool, Candidates, Catalogue, Float32, Int16, Int32, Int64, Requests, ragged_rows
 
 SITTING_MS = 30 * 60 * 1000  # events of an item further apart than this belong to two sittings
 
@@ -30,44 +32,81 @@ class WatchAgain:
         """``watch_types``: codes of the events whose value is seconds watched; ``weight``, ``least`` by type code."""
         self._config = config
         self._catalogue = catalogue
-        self._watch_types = np.asarray(watch_types, np.int16)
         self._weight, self._least = weight, least
+        self._is_watch = np.zeros(len(weight), np.bool_)
+        self._is_watch[[code for code in watch_types if code < len(weight)]] = True
 
     def __call__(self, requests: Requests, k: int) -> Candidates:
-        history, (batch, size) = requests.acted, requests.acted.item.shape
-        request, slot = np.nonzero(preference(history, self._weight, self._least))
-        if k == 0 or not len(request):
+        history, (batch, _) = requests.acted, requests.acted.item.shape
+        liked = preference(history, self._weight, self._least)
+        if k == 0 or not liked.any():
             return none(batch)
-        item = history.item[request, slot]
-        order = np.lexsort((slot, item, request))
-        request, slot, item = request[order], slot[order], item[order]
-        first = np.flatnonzero(np.concatenate([[True], (item[1:] != item[:-1]) | (request[1:] != request[:-1])]))
-        at, event, value = (column[request, slot] for column in (history.at, history.event, history.value))
-        watched = np.isin(event, self._watch_types) & ~np.isnan(value)
-        seconds = np.add.reduceat(np.where(watched, value, 0), first)
-        opens = np.append(True, np.diff(at) > SITTING_MS)
-        opens[first] = True  # an item's first event opens a sitting
-        sittings = np.add.reduceat(opens.astype(np.int64), first)
-        last = np.append(first[1:], len(item)) - 1
-        request, item = request[first], item[first]
-        unfinished = np.logical_or.reduceat(watched, first) & self._unfinished(item, seconds)
-        wanted = unfinished | (sittings >= self._config.min_repeats)
-        wanted &= (item < len(self._catalogue())) & ~self._disliked(requests, request, item)
-        score = np.where(unfinished, 1 + (slot[last] + 1) / size, 1 - 1 / sittings).astype(np.float32)
-        return best(request[wanted], item[wanted], score[wanted], batch, k)
+        offsets, item, score = _again(
+            history.item, history.event, history.at, history.value, liked,
+            self._is_watch, self._weight, self._catalogue().duration,
+            self._config.min_duration, self._config.finished_from, self._config.min_repeats,
+        )  # fmt: skip
+        return best_of_keys(keys_of(ragged_rows(offsets), item), score, batch, k)
 
-    def _unfinished(self, item: Int32, seconds: Float32) -> Bool:
-        """All watches in the history together fall short of a long item's end; unknown durations are not long."""
-        catalogue = self._catalogue()
-        known = item < len(catalogue)
-        duration = np.full(len(item), np.nan, np.float32)
-        duration[known] = catalogue.duration[item[known]]
-        return (duration >= self._config.min_duration) & (seconds < self._config.finished_from * duration)
 
-    def _disliked(self, requests: Requests, request: Int64, item: Int32) -> Bool:
-        """Whether the request's history also holds an event against the item."""
-        event = requests.acted.event
-        known = (requests.acted.item != NO_ITEM) & (event >= 0) & (event < len(self._weight))
-        row, slot = np.nonzero(known & (self._weight[np.where(known, event, 0)] < 0))
-        against = row.astype(np.int64) << 32 | requests.acted.item[row, slot]
-        return np.isin(request << 32 | item, against)
+@compiled(
+    "Tuple((int64[::1], int32[::1], float32[::1]))(int32[:, :], int16[:, :], int64[:, :], float32[:, :], float32[:, :],"
+    " boolean[::1], float32[::1], float32[::1], float64, float64, int64)"
+)
+def _again(
+    item: Int32,
+    event: Int16,
+    at: Int64,
+    value: Float32,
+    liked: Float32,
+    is_watch: Bool,
+    weight: Float32,
+    duration: Float32,
+    min_duration: float,
+    finished_from: float,
+    min_repeats: int,
+) -> tuple[Int64, Int32, Float32]:
+    """What each history ``[B, K]`` leaves to be continued or returned to, ragged: (offsets [B + 1], item, score).
+
+    ``is_watch`` and ``weight`` are by event type code. All watches in the history together fall short of the end of
+    an unfinished item; items of unknown duration are not long. An item with an event against it is left out.
+    """
+    batch, slots = item.shape
+    offsets, found = np.zeros(batch + 1, np.int64), np.empty(batch * slots, np.int32)
+    score = np.empty(batch * slots, np.float32)
+    done = np.empty(slots, np.bool_)
+    filled = 0
+    for request in range(batch):
+        done[:] = False
+        for first in range(slots):
+            code = item[request, first]
+            if done[first] or not (liked[request, first] > 0 and 0 <= code < len(duration)):
+                continue
+            sittings, last, before = 0, first, np.int64(0)
+            seconds, watched = np.float32(0), False
+            for slot in range(first, slots):
+                if item[request, slot] != code or not liked[request, slot] > 0:
+                    continue
+                done[slot] = True
+                if slot == first or at[request, slot] - before > SITTING_MS:
+                    sittings += 1
+                last, before = slot, at[request, slot]
+                kind = event[request, slot]
+                if is_watch[kind] and not np.isnan(value[request, slot]):
+                    watched = True
+                    seconds += value[request, slot]
+            long = duration[code] >= min_duration
+            unfinished = watched and long and seconds < np.float32(finished_from) * duration[code]
+            if not (unfinished or sittings >= min_repeats):
+                continue
+            against = False
+            for slot in range(slots):
+                kind = event[request, slot]
+                if item[request, slot] == code and 0 <= kind < len(weight) and weight[kind] < 0:
+                    against = True
+            if not against:
+                found[filled] = code
+                score[filled] = 1 + (last + 1) / slots if unfinished else 1 - 1 / sittings
+                filled += 1
+        offsets[request + 1] = filled
+    return offsets, found[:filled], score[:filled]

@@ -60,8 +60,16 @@ class Counters:
         """Decayed counts at time ``now[n]``: ``[N, H, C]``; zeros for unknown entities (-1 or never counted)."""
         known = (row >= 0) & (row < len(self._sum))
         found = self._sum[np.where(known, row, 0)] if len(self._sum) else np.zeros((len(row), *self._sum.shape[1:]))
-        decay = np.exp2((self._landmark[None, :] - now[:, None]) / self._half_life)
-        return (found * (decay * known[:, None])[:, :, None]).astype(np.float32)
+        return (found * (self.decay(now) * known[:, None])[:, :, None]).astype(np.float32)
+
+    @property
+    def sums(self) -> Float64:
+        """What ``decay`` multiplies, ``[R, H, C]``: not a copy, so it changes with what is added."""
+        return self._sum
+
+    def decay(self, now: Int64) -> Float64:
+        """What a unit of the sums counts at each moment, ``[B, H]``."""
+        return np.asarray(np.exp2((self._landmark[None, :] - now[:, None]) / self._half_life), np.float64)
 
     def all(self, column: int, half_life: int, now: int) -> Float32:
         """One column of every entity at time ``now``, ``[R]``."""

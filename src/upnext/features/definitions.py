@@ -1,32 +1,32 @@
 """The features: a flat list of groups, each a pure function from what is known to columns.
 
-To add one: write a function of Inputs that returns [N, n] float32, and add a Group with its names and defaults to
-the list in ``groups``. Serving, training and evaluation all read it from there.
+To add one: write a function of Inputs that returns float32, [N, n], or [B, n] where the scope says that it is the same
+for all rows of a request, and add a Group with its names to the list in ``groups``. Serving, training and evaluation
+all read it from there. Plain numpy will do; where it takes many small passes, a compiled loop is faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from functools import cached_property
+from itertools import takewhile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from upnext.compiled import compiled
 from upnext.config import FeaturesConfig
+from upnext.features.past import MS_AN_HOUR, PAIR_COLUMNS, log_hours, past
 from upnext.features.rates import rate_names
 from upnext.features.roles import EventRoles
 from upnext.features.state import Known, item_groups
-from upnext.types import Bool, Catalogue, Float32, History, Int32, Int64
+from upnext.types import Catalogue, Float32, History, Int32, Int64
 
-MS_AN_HOUR = 3_600_000.0
-NEVER_HOURS = 24.0 * 365
+LATELY_MS = 1_800_000
 LONGEST = 1e6  # seconds: no value, however wrong, makes a sum overflow
 
-AnyColumn = TypeVar("AnyColumn", bound=NDArray[Any])
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inputs:
     """All that a feature may read: N rows of B requests; ``row[n]`` is the request of row n."""
 
@@ -39,9 +39,19 @@ class Inputs:
     catalogue: Catalogue
     roles: EventRoles
 
-    def of_rows(self, values: AnyColumn) -> AnyColumn:
-        """Per-request values for every row; for a single request a broadcastable view instead of a copy."""
-        return values if len(values) == 1 else cast(AnyColumn, values[self.row])
+    @cached_property
+    def preference(self) -> Float32:
+        """Of each event acted, ``[B, K]``, 0 for empty slots."""
+        return self.roles.preference(self.acted.event, self.acted.value)
+
+    @cached_property
+    def spent(self) -> Float32:
+        """The seconds (or stars) that each event acted carries, 0 where it carries none, ``[B, K]``."""
+        return np.fmin(np.fmax(self.acted.value, np.float32(0)), np.float32(LONGEST))
+
+    def groups_of(self, items: Int32) -> tuple[Int32, ...]:
+        """The group of each item in every one of PAIR_SCOPES, -1 for none, in the shape of ``items``."""
+        return (items, *(group.reshape(items.shape) for group in item_groups(self.catalogue, items.ravel())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +63,14 @@ class Group:
     function: Callable[[Inputs], Float32]
     default: float = 0.0
 
+    @property
+    def of_request(self) -> bool:
+        """Whether the columns are the same for all rows of a request: the function then gives ``[B, n]``."""
+        return self.scope in ("user", "context")
+
 
 def groups(config: FeaturesConfig, roles: EventRoles) -> tuple[Group, ...]:
-    """Every feature of the project, in matrix order."""
+    """Every feature of the project, in matrix order: first those of the request, which rankers read once."""
     lives = [f"{days:g}d" for days in config.half_lives_days]
     tasks = list(roles.tasks)
 
@@ -63,11 +78,12 @@ def groups(config: FeaturesConfig, roles: EventRoles) -> tuple[Group, ...]:
         return tuple(f"{scope}_{column}_{life}" for life in lives for column in rate_names(tasks))
 
     return (
+        Group(counted("user"), "user", lambda inputs: inputs.known.user),
+        Group(USER_ACTIVITY, "user", user_activity),
+        Group(CONTEXT, "context", context),
         Group(counted("item"), "item", lambda inputs: inputs.known.item),
         Group(counted("author"), "item", lambda inputs: inputs.known.author),
         Group(counted("category"), "item", lambda inputs: inputs.known.category),
-        Group(counted("user"), "user", lambda inputs: inputs.of_rows(inputs.known.user)),
-        Group(USER_ACTIVITY, "user", user_activity),
         Group(
             tuple(f"same_{scope}_{column}" for scope in PAIR_SCOPES for column in PAIR_COLUMNS),
             "user_item",
@@ -75,12 +91,16 @@ def groups(config: FeaturesConfig, roles: EventRoles) -> tuple[Group, ...]:
         ),
         Group(ITEM_FACTS, "item", item_facts),
         Group(("duration_against_liked",), "user_item", duration_against_liked),
-        Group(CONTEXT, "context", context),
     )
 
 
 def feature_names(config: FeaturesConfig, roles: EventRoles) -> tuple[str, ...]:
     return tuple(name for group in groups(config, roles) for name in group.names)
+
+
+def request_features(definitions: Sequence[Group]) -> int:
+    """How many columns, from the first, are the same for all rows of a request."""
+    return sum(len(group.names) for group in takewhile(lambda group: group.of_request, definitions))
 
 
 def compute(inputs: Inputs, definitions: Sequence[Group]) -> Float32:
@@ -92,7 +112,8 @@ def compute(inputs: Inputs, definitions: Sequence[Group]) -> Float32:
     start = 0
     for group in definitions:
         end = start + len(group.names)
-        out[:, start:end] = group.function(inputs)
+        columns = group.function(inputs)
+        out[:, start:end] = columns[inputs.row] if group.of_request and len(inputs.now) > 1 else columns
         start = end
     if not np.isfinite(out).all():  # seldom
         np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
@@ -107,131 +128,110 @@ USER_ACTIVITY = (
 
 def user_activity(inputs: Inputs) -> Float32:
     """How much, how lately and how well: from the last-K histories, so the last click counts."""
-    acted, shown, now = inputs.acted, inputs.shown, inputs.now[:, None]
-    has_acted, has_shown = acted.item >= 0, shown.item >= 0
-    preference = inputs.roles.preference(acted.event, acted.value)
-    watched = has_acted & (acted.value > 0)
-    recent = 0.5 * MS_AN_HOUR
-    columns = [
-        np.log1p(has_acted.sum(1)),
-        np.log1p(has_shown.sum(1)),
-        _log_hours(now[:, 0] - acted.at[:, -1], has_acted[:, -1]),
-        _log_hours(now[:, 0] - shown.at[:, -1], has_shown[:, -1]),
-        np.log1p((has_acted & (now - acted.at < recent)).sum(1)),
-        np.log1p((has_shown & (now - shown.at < recent)).sum(1)),
-        np.log1p(_spent(acted).sum(1) / np.maximum(watched.sum(1), 1)),
-        (preference > 0).sum(1) / np.maximum(has_acted.sum(1), 1),
-    ]
-    return np.asarray(inputs.of_rows(np.stack(columns, axis=1).astype(np.float32)), np.float32)
+    acted, shown = inputs.acted, inputs.shown
+    columns = np.empty((len(inputs.now), len(USER_ACTIVITY)), np.float32)
+    _activity(acted.item, acted.at, inputs.preference, inputs.spent, shown.item, shown.at, inputs.now, columns)
+    return columns
 
 
-def _spent(history: History) -> Float32:
-    """The seconds (or stars) that each event carries, 0 where it carries none, ``[B, K]``."""
-    return np.fmin(np.fmax(history.value, np.float32(0)), np.float32(LONGEST))
+@compiled(
+    "void(int32[:, :], int64[:, :], float32[:, :], float32[:, :], int32[:, :], int64[:, :], int64[:], float32[:, ::1])"
+)
+def _activity(
+    acted: Int32,
+    acted_at: Int64,
+    preference: Float32,
+    spent: Float32,
+    shown: Int32,
+    shown_at: Int64,
+    now: Int64,
+    out: Float32,
+) -> None:
+    for b in range(len(now)):
+        n_acted, n_shown, acted_lately, shown_lately, watched, liked, seconds = 0, 0, 0, 0, 0, 0, 0.0
+        for k in range(acted.shape[1]):
+            if acted[b, k] >= 0:
+                n_acted += 1
+                acted_lately += now[b] - acted_at[b, k] < LATELY_MS
+                watched += spent[b, k] > 0
+                liked += preference[b, k] > 0
+                seconds += spent[b, k]
+        for k in range(shown.shape[1]):
+            if shown[b, k] >= 0:
+                n_shown += 1
+                shown_lately += now[b] - shown_at[b, k] < LATELY_MS
+        out[b, 0] = np.log1p(n_acted)
+        out[b, 1] = np.log1p(n_shown)
+        out[b, 2] = log_hours(now[b] - acted_at[b, -1], n_acted > 0)
+        out[b, 3] = log_hours(now[b] - shown_at[b, -1], n_shown > 0)
+        out[b, 4] = np.log1p(acted_lately)
+        out[b, 5] = np.log1p(shown_lately)
+        out[b, 6] = np.log1p(seconds / max(watched, 1))
+        out[b, 7] = liked / max(n_acted, 1)
 
 
-PAIR_COLUMNS = ("shown", "acted", "preference", "taken", "watch", "hours_since_shown", "hours_since_acted")
 PAIR_SCOPES = ("item", "author", "category")
 
 
 def pair_history(inputs: Inputs) -> Float32:
-    """This user's past with this item, its author and its category: shown, taken, watched, and how long ago.
-
-    The histories are summed up by group once, then looked up for every candidate; sums run in the history's order,
-    so that a batch gives the same bits as its requests alone.
-    """
-    acted, acted_row = _keys(inputs, inputs.acted)
-    shown, shown_row = _keys(inputs, inputs.shown)
-    keys, place = np.unique(np.concatenate([acted, shown]), return_inverse=True)
-    columns = _summed_up(inputs, keys, (acted_row, place[: len(acted)]), (shown_row, place[len(acted) :]))
-    wanted = _scoped(inputs.row, _groups_of(inputs, inputs.item))
-    if not len(keys):
-        return np.broadcast_to(np.tile(columns, (1, len(wanted))), (len(inputs.item), columns.size * len(wanted)))
-    found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    found[keys[found] != wanted] = len(keys)
-    return columns[found.T].reshape(len(inputs.item), -1)
-
-
-Placed = tuple[Int64, Int64]
-"""Flat places of history events, and the sum that each belongs to."""
-
-
-def _groups_of(inputs: Inputs, items: Int32) -> Int32:
-    """The group of each item in every scope, -1 for none, ``[scopes, n]``."""
-    return np.stack([items, *item_groups(inputs.catalogue, items)])
-
-
-def _scoped(request: Int64, group: Int32) -> Int64:
-    """One key a (request, scope, group), ``[scopes, n]``; -1 where there is no group."""
-    scope = np.arange(len(group))[:, None]
-    return np.where(group >= 0, ((request * len(group) + scope) << 32) + group, -1)
-
-
-def _keys(inputs: Inputs, history: History) -> tuple[Int64, Int64]:
-    """Each event's key in every scope where it has a group, and the event's flat place."""
-    rows = np.flatnonzero(history.item.ravel() >= 0)
-    keys = _scoped(rows // history.item.shape[1], _groups_of(inputs, history.item.ravel()[rows]))
-    scope, column = np.nonzero(keys >= 0)
-    return keys[scope, column], rows[column]
-
-
-def _summed_up(inputs: Inputs, keys: Int64, acted: Placed, shown: Placed) -> Float32:
-    """The columns of every key, ``[keys + 1, 7]``; the last row stands for "nothing"."""
-    size = len(keys) + 1
-    preference = inputs.roles.preference(inputs.acted.event, inputs.acted.value).ravel()[acted[0]]
-    seconds = _spent(inputs.acted).ravel()[acted[0]]
-    n_shown, n_acted = np.bincount(shown[1], minlength=size), np.bincount(acted[1], minlength=size)
-    weight = np.bincount(acted[1], preference, size)
-    now = np.append(inputs.now[(keys >> 32) // len(PAIR_SCOPES)], 0)
-    columns = [
-        np.log1p(n_shown),
-        np.log1p(n_acted),
-        np.sign(weight) * np.log1p(np.abs(weight)),
-        weight / (n_shown + 2.0),
-        np.log1p(np.bincount(acted[1], seconds, size) / np.maximum(n_acted, 1)),
-        _log_hours(now - _latest(inputs.shown, shown, size), n_shown > 0),
-        _log_hours(now - _latest(inputs.acted, acted, size), n_acted > 0),
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _latest(history: History, placed: Placed, size: int) -> Int64:
-    latest = np.zeros(size, np.int64)
-    np.maximum.at(latest, placed[1], history.at.ravel()[placed[0]])
-    return latest
+    """This user's past with this item, its author and its category: shown, taken, watched, and how long ago."""
+    acted, shown = inputs.acted, inputs.shown
+    columns = np.empty((len(inputs.item), len(PAIR_SCOPES), len(PAIR_COLUMNS)), np.float32)
+    of_scope = zip(*(inputs.groups_of(items) for items in (inputs.item, acted.item, shown.item)), strict=True)
+    for scope, (group, group_acted, group_shown) in enumerate(of_scope):
+        past(
+            group, inputs.row, group_acted, inputs.preference, inputs.spent, acted.at, group_shown, shown.at,
+            inputs.now, columns[:, scope],
+        )  # fmt: skip
+    return columns.reshape(len(columns), -1)
 
 
 ITEM_FACTS = ("item_age_hours", "item_age_known", "item_log_duration", "item_duration_known")
 
 
 def item_facts(inputs: Inputs) -> Float32:
-    catalogue, (item, known) = inputs.catalogue, _in_catalogue(inputs)
-    if not len(catalogue):
-        return np.zeros((len(item), len(ITEM_FACTS)), np.float32)
-    published, duration = catalogue.published_at[item], catalogue.duration[item]
-    has_age, has_duration = known & (published > 0), known & np.isfinite(duration)
-    columns = [
-        _log_hours(inputs.of_rows(inputs.now) - published, has_age),
-        has_age,
-        np.where(has_duration, np.log1p(np.where(has_duration, duration, 0)), 0),
-        has_duration,
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
+    columns = np.empty((len(inputs.item), len(ITEM_FACTS)), np.float32)
+    _facts(inputs.item, inputs.row, inputs.now, inputs.catalogue.published_at, inputs.catalogue.duration, columns)
+    return columns
+
+
+@compiled("void(int32[:], int64[:], int64[:], int64[:], float32[:], float32[:, ::1])")
+def _facts(item: Int32, row: Int64, now: Int64, published_at: Int64, duration: Float32, out: Float32) -> None:
+    for n in range(len(item)):
+        known = 0 <= item[n] < len(duration)
+        published = published_at[item[n]] if known else 0
+        seconds = duration[item[n]] if known else np.float32(np.nan)
+        out[n, 0] = log_hours(now[row[n]] - published, published > 0)
+        out[n, 1] = published > 0
+        out[n, 2] = np.log1p(seconds) if np.isfinite(seconds) else 0
+        out[n, 3] = np.isfinite(seconds)
 
 
 def duration_against_liked(inputs: Inputs) -> Float32:
     """Log duration minus the mean log duration of what the user liked; 0 where either is unknown."""
-    catalogue, (item, known) = inputs.catalogue, _in_catalogue(inputs)
-    past = inputs.acted.item
-    if not len(catalogue):
-        return np.zeros((len(item), 1), np.float32)
-    liked = (inputs.roles.preference(inputs.acted.event, inputs.acted.value) > 0) & (past < len(catalogue))
-    length = np.log1p(catalogue.duration[np.where(liked, past, 0)])
-    liked &= np.isfinite(length)
-    mean = np.where(liked, length, 0).sum(1) / np.maximum(liked.sum(1), 1)
-    mine = np.log1p(catalogue.duration[item])
-    both = known & np.isfinite(mine) & inputs.of_rows(np.asarray(liked.any(1)))
-    return np.where(both, mine - inputs.of_rows(mean), 0).astype(np.float32)[:, None]
+    columns = np.empty((len(inputs.item), 1), np.float32)
+    _against_liked(
+        inputs.item, inputs.row, inputs.acted.item, inputs.preference, inputs.catalogue.duration, columns[:, 0]
+    )
+    return columns
+
+
+@compiled("void(int32[:], int64[:], int32[:, :], float32[:, :], float32[:], float32[:])")
+def _against_liked(item: Int32, row: Int64, acted: Int32, preference: Float32, duration: Float32, out: Float32) -> None:
+    mean = np.full(len(acted), np.nan)
+    for b in range(len(acted)):
+        total, liked = 0.0, 0
+        for k in range(acted.shape[1]):
+            if preference[b, k] > 0 and 0 <= acted[b, k] < len(duration):
+                length = np.log1p(duration[acted[b, k]])
+                if np.isfinite(length):
+                    total += length
+                    liked += 1
+        if liked:
+            mean[b] = total / liked
+    for n in range(len(item)):
+        length = np.log1p(duration[item[n]]) if 0 <= item[n] < len(duration) else np.float32(np.nan)
+        out[n] = length - mean[row[n]] if np.isfinite(length) and np.isfinite(mean[row[n]]) else 0
 
 
 CONTEXT = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
@@ -240,16 +240,4 @@ CONTEXT = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
 def context(inputs: Inputs) -> Float32:
     hours = inputs.now / MS_AN_HOUR
     day, week = 2 * np.pi * hours / 24, 2 * np.pi * hours / (24 * 7)
-    columns = np.stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week)], axis=1).astype(np.float32)
-    return np.asarray(inputs.of_rows(columns), np.float32)
-
-
-def _in_catalogue(inputs: Inputs) -> tuple[Int32, Bool]:
-    known = (inputs.item >= 0) & (inputs.item < len(inputs.catalogue))
-    return np.where(known, inputs.item, 0), known
-
-
-def _log_hours(ms: Int64, known: Bool) -> Float32:
-    """log1p of hours; a year where it never happened, so that long ago and never lie side by side."""
-    hours = np.where(known, np.maximum(ms, 0) / MS_AN_HOUR, NEVER_HOURS)
-    return np.log1p(hours).astype(np.float32)
+    return np.stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week)], axis=1).astype(np.float32)

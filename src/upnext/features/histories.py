@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upnext.types import Events, History, Int32, Int64
+from upnext.compiled import compiled
+from upnext.types import Events, Float32, History, Int16, Int32, Int64
 
 
 class LastK:
@@ -43,13 +44,12 @@ class LastK:
 
     def read(self, users: Int32) -> History:
         """Histories of ``users``; empty ones for users never seen or unknown (-1)."""
-        known = (users >= 0) & (users < len(self._count))
-        if not known.any():
-            return History.empty(len(users), self.size)
-        row = np.where(known, users, 0)
-        count = np.where(known, self._count[row], 0)
-        nth = count[:, None] - self.size + np.arange(self.size)
-        return _fill(self._ring, (row[:, None], nth % self.size), nth >= 0)
+        found, ring = History.empty(len(users), self.size), self._ring
+        _unroll(
+            users, self._count, ring.item, ring.event, ring.at, ring.value,
+            found.item, found.event, found.at, found.value,
+        )  # fmt: skip
+        return found
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """All of it, as copies; ``load`` makes the same again."""
@@ -97,17 +97,39 @@ class HistoryIndex:
         known = (nth >= start[:, None]) & (users >= 0)[:, None]
         if not len(self._key):
             return History.empty(len(users), self.size)
-        return _fill(self._all, np.where(known, nth, 0), known)
+        index = np.where(known, nth, 0)
+        return History(
+            np.where(known, self._all.item[index], -1).astype(np.int32),
+            np.where(known, self._all.event[index], -1).astype(np.int16),
+            np.where(known, self._all.at[index], 0),
+            np.where(known, self._all.value[index], np.float32(np.nan)).astype(np.float32),
+        )
 
 
-def _fill(
-    source: History,
-    index: Int64 | tuple[Int64, Int64],
-    known: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
-) -> History:
-    return History(
-        np.where(known, source.item[index], -1).astype(np.int32),
-        np.where(known, source.event[index], -1).astype(np.int16),
-        np.where(known, source.at[index], 0),
-        np.where(known, source.value[index], np.float32(np.nan)).astype(np.float32),
-    )
+@compiled(
+    "void(int32[:], int64[:], int32[:, ::1], int16[:, ::1], int64[:, ::1], float32[:, ::1], "
+    "int32[:, ::1], int16[:, ::1], int64[:, ::1], float32[:, ::1])"
+)
+def _unroll(
+    users: Int32,
+    count: Int64,
+    item: Int32,
+    event: Int16,
+    at: Int64,
+    value: Float32,
+    items: Int32,
+    events: Int16,
+    times: Int64,
+    values: Float32,
+) -> None:
+    """Fill the last four ``[B, K]``, which come empty, from the users' rings ``[U, K]``, oldest first."""
+    size = item.shape[1]
+    for b, user in enumerate(users):
+        if 0 <= user < len(count):
+            number = min(count[user], size)
+            for back in range(1, number + 1):
+                slot = (count[user] - back) % size
+                items[b, size - back] = item[user, slot]
+                events[b, size - back] = event[user, slot]
+                times[b, size - back] = at[user, slot]
+                values[b, size - back] = value[user, slot]

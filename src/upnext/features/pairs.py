@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from upnext.types import Int32, Int64
+from upnext.types import Bool, Int32, Int64
 
 _MERGE_FROM = 4096
 
@@ -40,7 +40,7 @@ class UserItems:
         """All pairs, sorted; ``load`` makes the same set again."""
         user = np.repeat(list(self._recent), [len(items) for items in self._recent.values()]).astype(np.int32)
         item = np.asarray([item for items in self._recent.values() for item in items], np.int32)
-        return {"pairs": np.union1d(self._base, _key(user, item))}
+        return {"pairs": _merged(self._base, _key(user, item))}
 
     def load(self, columns: Mapping[str, Int64]) -> None:
         self._base, self._recent = columns["pairs"], {}
@@ -48,3 +48,17 @@ class UserItems:
 
 def _key(user: Int32, item: Int32) -> Int64:
     return (user.astype(np.int64) << 32) | item.astype(np.int64)
+
+
+def _merged(base: Int64, keys: Int64) -> Int64:
+    """The union of sorted, unique keys and a few others: requests wait for a dump, so ``base`` is not sorted again."""
+    keys = np.unique(keys)
+    keys = keys[~_holds(base, keys)]
+    return np.insert(base, np.searchsorted(base, keys), keys)
+
+
+def _holds(base: Int64, keys: Int64) -> Bool:
+    place = np.searchsorted(base, keys)
+    inside = place < len(base)
+    inside[inside] = base[place[inside]] == keys[inside]
+    return inside

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from upnext.compiled import compiled
 from upnext.config import ExplorationConfig
 from upnext.types import Bool, Catalogue, Events, Float32, Float64, Int32, Int64
 
@@ -22,6 +23,7 @@ PLANNED = 0.8  # of the time, for all impressions: the rest is for what fell beh
 GAIN = 4.0  # standard deviations of utility that being e times too slow is worth
 SLOWEST = 10.0  # how many times too slow an item counts at most
 WINDOW_MS = 6 * HOUR_MS  # half-life of the account of slots
+COST_WINDOW_MS = 24 * HOUR_MS  # half-life of the account of cost: a day's quiet hours pay for its busy ones
 FEWEST = 1.0  # impressions in the account below which nothing can be said of shares
 
 
@@ -56,8 +58,9 @@ class Standing:
 class Promises:
     """Thread-safe. An item that did not get its impressions in time is owed nothing any more: its claim lapses.
 
-    A claim opens at publication, or, for an item that came into the catalogue while this runs, when it came. An
-    item of unknown publication that was there before is owed nothing.
+    A claim opens at publication, or, for an item that came into the catalogue while this runs, when it came. What
+    was published before this system began to serve is owed nothing, and so is an item of unknown publication that
+    was there before.
     """
 
     def __init__(
@@ -66,10 +69,16 @@ class Promises:
         catalogue: Callable[[], Catalogue],
         impressions: Callable[[Int32], Float32],
         is_impression: Bool,
+        served_since: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """``impressions(items)`` says how often each was ever shown; ``is_impression`` is by event type code."""
+        """``impressions(items)`` says how often each was ever shown; ``is_impression`` is by event type code.
+
+        ``served_since()`` is when this system began to serve (Unix ms), None = now.
+        """
         self._config, self._catalogue, self._impressions = config, catalogue, impressions
         self._is_impression = is_impression
+        self._served_since = served_since
+        self._started: int | None = None  # when it was first asked
         self._span = int(config.within_hours * HOUR_MS)
         self._claims = Claims.none()
         self._size = -1  # items that the list was made of; -1 = no list yet
@@ -79,6 +88,8 @@ class Promises:
         self._counted_at = 0
         self._kept = self._broken = self._explored = 0
         self._loss = self._utility = 0.0
+        self._late_loss = self._late_utility = 0.0  # the same, fading
+        self._spent_at = 0
 
     @property
     def active(self) -> bool:
@@ -101,18 +112,22 @@ class Promises:
         claims = self._current(int(now.min()))
         if not len(claims.item):
             return found
-        place = np.minimum(np.searchsorted(claims.item, items), len(claims.item) - 1)
-        row = np.flatnonzero(claims.item[place] == items)
-        age = (now[row] - claims.opened[place[row]]) / self._span
-        got = self._impressions(items[row]) / self._config.max_impressions
-        is_open = (age >= 0) & (age < 1) & (got < 1)
-        found[row[is_open]] = pressing(age[is_open], got[is_open].astype(np.float64))
+        row, age = _running(claims.item, claims.opened, items, now, self._span)
+        got = (self._impressions(items[row]) / self._config.max_impressions).astype(np.float64)
+        found[row] = np.where(got < 1, pressing(age, got), np.nan)
         return found
 
-    def affordable(self) -> bool:
-        """Whether the latest slots leave something of the budget."""
+    def keep_up(self, now: int) -> None:
+        """Make the list anew before it is so old that a request would have to."""
         with self._lock:
-            return self.active and self._owed < self._config.budget * self._shown
+            if self.active and self._size >= 0 and now - self._claims.at >= REFRESH_MS // 2:
+                self._claims = self._kept_up(max(now, self._claims.at))
+
+    def affordable(self) -> bool:
+        """Whether the latest slots leave something of the budget, and what they cost something of what they may."""
+        with self._lock:
+            within = self._owed < self._config.budget * self._shown
+            return self.active and within and self._late_loss <= self._config.max_cost * self._late_utility
 
     # -- what they are told
 
@@ -140,9 +155,13 @@ class Promises:
             self._shown = fade * self._shown + len(shown)
             self._owed = fade * self._owed + float(np.count_nonzero(owed))
 
-    def spent(self, explored: int, loss: float, utility: float) -> None:
-        """What answers drew, what that is estimated to cost, and what they would have been worth without."""
+    def spent(self, explored: int, loss: float, utility: float, now: int) -> None:
+        """What answers drew at ``now``, what that is estimated to cost, and what they would have been worth without."""
         with self._lock:
+            fade = 0.5 ** (max(now - self._spent_at, 0) / COST_WINDOW_MS)
+            self._spent_at = max(self._spent_at, now)
+            self._late_loss = fade * self._late_loss + loss
+            self._late_utility = fade * self._late_utility + utility
             self._explored += explored
             self._loss += loss
             self._utility += utility
@@ -181,7 +200,7 @@ class Promises:
     def _from_catalogue(self, now: int) -> Claims:
         catalogue = self._catalogue()
         self._size, self._came = len(catalogue), []
-        item = np.flatnonzero(catalogue.published_at > now - self._span).astype(np.int32)
+        item = _published_after(catalogue.published_at, now - self._span)
         return self._open(item, catalogue.published_at[item], now, catalogue)
 
     def _kept_up(self, now: int) -> Claims:
@@ -199,6 +218,12 @@ class Promises:
         item = np.concatenate([claims.item[stays], came[fresh]])
         return self._open(item, np.concatenate([claims.opened[stays], opened[fresh]]), now, catalogue)
 
+    def _began(self, now: int) -> int:
+        """Since when there are promises: what another system left behind would take the chances of what is new."""
+        self._started = now if self._started is None else min(self._started, now)
+        since = self._served_since()
+        return self._started if since is None else min(since, self._started)
+
     def _settle(self, item: Int32, opened: Int64, now: int) -> None:
         """Count the claims that have ended."""
         served = self._impressions(item) >= self._config.max_impressions
@@ -208,6 +233,7 @@ class Promises:
     def _open(self, item: Int32, opened: Int64, now: int, catalogue: Catalogue) -> Claims:
         """Without what has all its impressions, what ran out of time, and what may not be shown."""
         wanting = (self._impressions(item) < self._config.max_impressions) & (opened > now - self._span)
+        wanting &= opened >= self._began(now)
         row = np.flatnonzero(wanting & catalogue.available[item])
         row = row[np.argsort(opened[row], kind="stable")][-MOST:]
         listed = np.sort(item[row[:LISTED]])
@@ -215,7 +241,48 @@ class Promises:
         return Claims(item[row], opened[row], listed, now)
 
 
+@compiled("float64[::1](float64[::1], float64[::1])")
 def pressing(age: Float64, got: Float64) -> Float64:
     """Urgency of a claim: ``age`` in parts of its time, ``got`` in parts of its impressions."""
-    left = np.maximum(1 - age / PLANNED, 1e-6)
-    return np.asarray(GAIN * np.log(np.clip((1 - got) / left, 1.0, SLOWEST)), np.float64)
+    urgency = np.empty(len(age))
+    for row in range(len(age)):
+        left = max(1 - age[row] / PLANNED, 1e-6)
+        urgency[row] = GAIN * np.log(min(max((1 - got[row]) / left, 1.0), SLOWEST))
+    return urgency
+
+
+@compiled("Tuple((int64[::1], float64[::1]))(int32[::1], int64[::1], int32[::1], int64[:], int64)")
+def _running(claimed: Int32, opened: Int64, items: Int32, now: Int64, span: int) -> tuple[Int64, Float64]:
+    """Rows of ``items [N]`` whose claim is running at ``now [N]``, and its age in parts of ``span`` (ms).
+
+    The claims are ``claimed [E]``, ascending, and when each ``opened``.
+    """
+    row, age = np.empty(len(items), np.int64), np.empty(len(items))
+    filled = 0
+    for n in range(len(items)):
+        low, high = 0, len(claimed)
+        while low < high:
+            middle = (low + high) // 2
+            if claimed[middle] < items[n]:
+                low = middle + 1
+            else:
+                high = middle
+        if low < len(claimed) and claimed[low] == items[n] and 0 <= now[n] - opened[low] < span:
+            row[filled], age[filled] = n, (now[n] - opened[low]) / span
+            filled += 1
+    return row[:filled].copy(), age[:filled].copy()
+
+
+@compiled("int32[::1](int64[::1], int64)")
+def _published_after(published_at: Int64, since: int) -> Int32:
+    """The items that were published after a time, by code: without a temporary column of the whole catalogue."""
+    size = 0
+    for item in range(len(published_at)):
+        size += published_at[item] > since
+    found = np.empty(size, np.int32)
+    filled = 0
+    for item in range(len(published_at)):
+        if published_at[item] > since:
+            found[filled] = item
+            filled += 1
+    return found

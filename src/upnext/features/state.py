@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from upnext.compiled import compiled
 from upnext.config import FeaturesConfig
 from upnext.features.counters import Counters
 from upnext.features.histories import LastK
@@ -55,6 +56,7 @@ class FeatureState:
         self._lock = threading.RLock()
         self._pending: list[Events] = []
         self._latest = 0  # received_at of the newest event counted
+        self._served_since = 0  # received_at of the first impression that this system served; 0 = none yet
         columns = len(roles.columns)
         self._item, self._author, self._category, self._user, self._overall = (
             Counters(columns, config.half_lives_days) for _ in range(5)
@@ -100,14 +102,13 @@ class FeatureState:
         """Counters for items ``[N]``, ``row[n]`` being the request of row n, users and now ``[B]``."""
         author, category = item_groups(self._catalogue(), items)
         with self._lock:
-            ticks, of_request = np.unique(self._clock(now), return_inverse=True)
-            overall = self._overall.read(np.zeros(len(ticks), np.int64), ticks)
-            tick = of_request[row]
+            tick = self._clock(now)
+            overall = self._overall.read(np.zeros(len(tick), np.int64), tick)
             return Known(
-                _rates(self._item, items, tick, ticks, overall),
-                _shared_rates(self._author, author, tick, ticks, overall),
-                _shared_rates(self._category, category, tick, ticks, overall),
-                _rates(self._user, users, of_request, ticks, overall),
+                rates(self._item, items, row, tick, overall),
+                rates(self._author, author, row, tick, overall),
+                rates(self._category, category, row, tick, overall),
+                rates(self._user, users, np.arange(len(users)), tick, overall),
             )
 
     def _clock(self, now: Ticks) -> Ticks:
@@ -147,6 +148,11 @@ class FeatureState:
         prior = np.where(known, rate[np.where(known, author, 0)] if len(rate) else 0, overall[1] / overall[0])
         return ((taken + PRIOR * prior) / (shown + PRIOR)).astype(np.float32)
 
+    @property
+    def served_since(self) -> int | None:
+        """When the first impression that this system itself served was received, Unix ms; None = there is none."""
+        return self._served_since or None
+
     def impressions(self, items: Int32) -> Float32:
         """How often each item was ever shown, ``[N]``; at once, not by ticks."""
         with self._lock:
@@ -163,7 +169,8 @@ class FeatureState:
             parts = {name: part.dump() for name, part in self._parts().items()}
             pending = Events.concat(self._pending) if self._pending else Events.empty()
             parts["pending"] = {name: getattr(pending, name).copy() for name in EVENT_COLUMNS}
-            parts["own"] = {"latest": np.array([self._latest]), "impressions": self._impressions.copy()}
+            times = np.array([self._latest, self._served_since])
+            parts["own"] = {"times": times, "impressions": self._impressions.copy()}
         return {f"{part}.{name}": column for part, columns in parts.items() for name, column in columns.items()}
 
     def load(self, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -177,7 +184,8 @@ class FeatureState:
                 part.load(split[name])
             pending = Events(**split["pending"])
             self._pending = [pending] if len(pending) else []
-            self._latest, self._impressions = int(split["own"]["latest"][0]), split["own"]["impressions"]
+            self._latest, self._served_since = split["own"]["times"].tolist()
+            self._impressions = split["own"]["impressions"]
 
     def _parts(self) -> dict[str, Any]:
         """The stores with a ``dump`` and a ``load`` of their own."""
@@ -195,6 +203,8 @@ class FeatureState:
         for pairs, mask in ((self.seen, preference > 0), (self.hidden, preference < 0)):
             rows = np.flatnonzero(mask)
             pairs.add(events.user[rows], events.item[rows])
+        if not self._served_since and len(served := np.flatnonzero(shown & (events.as_of >= 0))):
+            self._served_since = int(events.received_at[served[0]])
         items = events.item[shown & (events.item >= 0)]
         if len(items):
             size = int(items.max()) + 1
@@ -249,24 +259,16 @@ class Tally:
         return Tally(*(getattr(self, name)[part] for name in Tally.__slots__))
 
 
-def _rates(counters: Counters, code: Int32, tick: Int64, ticks: Int64, overall: Float32) -> Float32:
-    """Rates of each code at ``ticks[tick]``, ``[N, R]``."""
-    if len(ticks) == 1:
-        return rates(counters.read(code, ticks), overall)
-    return rates(counters.read(code, ticks[tick]), overall[tick])
-
-
-def _shared_rates(counters: Counters, code: Int32, tick: Int64, ticks: Int64, overall: Float32) -> Float32:
-    """The same where many rows have one code: each is worked out once."""
-    key, place = np.unique((tick << 32) + code + 1, return_inverse=True)
-    found = _rates(counters, ((key & 0xFFFFFFFF) - 1).astype(np.int32), key >> 32, ticks, overall)
-    return found[place]
-
-
 def item_groups(catalogue: Catalogue, items: Int32) -> tuple[Int32, Int32]:
     """Author and main category of each item; -1 where the item is not (yet) in the catalogue."""
-    known = (items >= 0) & (items < len(catalogue))
-    if not len(catalogue):
-        return np.full(len(items), -1, np.int32), np.full(len(items), -1, np.int32)
-    row = np.where(known, items, 0)
-    return np.where(known, catalogue.author[row], -1), np.where(known, catalogue.category[row, 0], -1)
+    author, category = np.empty(len(items), np.int32), np.empty(len(items), np.int32)
+    _look_up(catalogue.author, catalogue.category, items, author, category)
+    return author, category
+
+
+@compiled("void(int32[:], int32[:, :], int32[:], int32[::1], int32[::1])")
+def _look_up(of_author: Int32, of_category: Int32, items: Int32, author: Int32, category: Int32) -> None:
+    for n, item in enumerate(items):
+        known = 0 <= item < len(of_author)
+        author[n] = of_author[item] if known else -1
+        category[n] = of_category[item, 0] if known else -1

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from upnext.compiled import compiled
 from upnext.errors import ArtifactError
 from upnext.ranking.tokens import Tokens, tokens
 from upnext.types import Candidates, Column, Float32, Int32, Requests
@@ -36,6 +37,7 @@ class RankerSpec:
     actions: tuple[str, ...]  # event type of each action bit
     history_size: int
     feature_names: tuple[str, ...]
+    request_features: int  # of them, from the first: the same for all rows of a request, and so read once
 
     def save(self, directory: Path) -> None:
         (directory / SPEC_FILE).write_text(
@@ -48,7 +50,11 @@ class RankerSpec:
         try:
             stored = json.loads((directory / SPEC_FILE).read_text(encoding="utf-8"))
             names = ("binary_tasks", "seconds_tasks", "actions", "feature_names")
-            return cls(**{name: tuple(stored[name]) for name in names}, history_size=int(stored["history_size"]))
+            return cls(
+                **{name: tuple(stored[name]) for name in names},
+                history_size=int(stored["history_size"]),
+                request_features=int(stored["request_features"]),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{directory / SPEC_FILE}: not readable ({error}). Train again.") from error
 
@@ -116,8 +122,11 @@ class MultiTask:
 
     def _score(self, features: Float32, items: Int32, history: Tokens, user: Mapping[str, Int32]) -> Float32:
         """The rows in parts, as many at once as there are threads: finer than within a run, rows need no exchange."""
+        vectors, shared = self._vectors(), self.spec.request_features
+        history = history.used()
         of_request = {
-            "history": self._gather(history.item[0])[None],
+            "request": features[:1, :shared],
+            "history": vectors_of(vectors, history.item[0])[None],
             "known": (history.item >= 0).astype(np.float32),
             "actions": history.actions,
             "value": history.value,
@@ -126,7 +135,7 @@ class MultiTask:
         }
 
         def score(rows: slice) -> Float32:
-            of_rows = {"features": features[rows], "item": self._gather(items[rows])}
+            of_rows = {"features": features[rows, shared:], "item": vectors_of(vectors, items[rows])}
             return np.asarray(self._scorer.run(None, {**of_rows, **of_request})[0], np.float32)
 
         parts = min(self._threads, max(len(items) // LEAST_ROWS, 1))
@@ -136,10 +145,15 @@ class MultiTask:
         scored = [score(first), *(part.result() for part in running)]
         return np.concatenate(scored) if running else scored[0]
 
-    def _gather(self, items: Int32) -> Float32:
-        vectors = self._vectors()
-        known = (items >= 0) & (items < len(vectors))
-        return vectors[np.where(known, items, 0)] * known[:, None].astype(np.float32)
+
+@compiled("float32[:, ::1](float32[:, ::1], int32[:])")
+def vectors_of(vectors: Float32, items: Int32) -> Float32:
+    """The vectors of ``items [n]`` out of ``vectors [I, d]``, zeros for those it does not have: ``[n, d]``."""
+    found = np.zeros((len(items), vectors.shape[1]), np.float32)
+    for n, item in enumerate(items):
+        if 0 <= item < len(vectors):
+            found[n] = vectors[item]
+    return found
 
 
 def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:

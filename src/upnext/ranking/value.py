@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upnext.types import Candidates, Column, Float32, Requests
+from upnext.compiled import compiled
+from upnext.types import Candidates, Column, Float32, Float64, Requests
 
 
 @dataclass(slots=True)
@@ -35,5 +36,13 @@ def weighted_sum(predicted: Mapping[str, Column], weights: Mapping[str, float], 
     for task, prediction in predicted.items():
         weight = weights.get(task, 0.0)
         if weight:
-            value += weight * np.where(np.isfinite(prediction), prediction, 0.0)
+            _add(np.asarray(prediction, np.float32), np.float32(weight), value)
     return value.astype(np.float32)
+
+
+@compiled("void(float32[:], float32, float64[::1])")
+def _add(prediction: Float32, weight: np.float32, value: Float64) -> None:
+    """``value [N]`` += weight x prediction where that is finite."""
+    for row in range(len(value)):
+        if np.isfinite(prediction[row]):
+            value[row] += weight * prediction[row]

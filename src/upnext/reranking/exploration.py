@@ -29,7 +29,7 @@ def always() -> bool:
     return True
 
 
-def not_accounted(explored: int, loss: float, utility: float) -> None:
+def not_accounted(explored: int, loss: float, utility: float, now: int) -> None:
     pass
 
 
@@ -39,7 +39,7 @@ class Exploration:
 
     ``impressions(items)`` says how often each was shown, ``urgency(items, now)`` how pressing its claim is (standard
     deviations of utility; NaN = owed nothing), ``affordable()`` whether the budget has something left, and
-    ``spent(slots, loss, utility)`` hears what was drawn.
+    ``spent(slots, loss, utility, now)`` hears what was drawn.
 
     A slot is explored where an owed item, with its uncertainty and urgency added, is worth the row that it
     displaces. ``requests.explore`` is another rule: that share of positions, from all items that few people have
@@ -55,7 +55,7 @@ class Exploration:
     seed: int
     urgency: Callable[[Int32, Int64], Float64] = nothing_owed
     affordable: Callable[[], bool] = always
-    spent: Callable[[int, float, float], None] = not_accounted
+    spent: Callable[[int, float, float, int], None] = not_accounted
     name: str = "exploration"
 
     def __call__(self, requests: Requests, candidates: Candidates) -> Order:
@@ -78,7 +78,7 @@ class Exploration:
                     order, propensity[one] = placed(end - start, at, pool[taken], chance)
                     rows[one], drawn = start + order, drawn + len(taken)
                 spent += price(utility[one], rows[one] - start, requests.k)
-        self.spent(drawn, float(spent[0]), float(spent[1]))
+        self.spent(drawn, float(spent[0]), float(spent[1]), int(requests.now.max()))
         return Order(rows, candidates.offsets, propensity)
 
     def _urgency(self, requests: Requests, candidates: Candidates, by_claim: bool) -> Float64:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upnext.types import Candidates, Float32, Float64, History, Int64, Requests
+from upnext.compiled import compiled
+from upnext.types import Candidates, Float32, Int32, Int64, Requests
 
 HOUR_MS = 3_600_000
 
@@ -24,35 +25,59 @@ class Fatigue:
     name: str = "fatigue"
 
     def __call__(self, requests: Requests, candidates: Candidates) -> Float32:
-        if self.share <= 0 or not (requests.shown.item >= 0).any():
-            return np.zeros(len(candidates), np.float32)
-        keys, times = ignored(requests, self.half_life_hours)
-        if not len(keys):
-            return np.zeros(len(candidates), np.float32)
-        wanted = candidates.request << 32 | candidates.item
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        shown = np.where(keys[place] == wanted, times[place], 0.0)
-        return np.asarray((1.0 - self.share) ** shown - 1.0, np.float32)
+        change = np.zeros(len(candidates), np.float32)
+        if self.share > 0:
+            shown, acted, half_life = requests.shown, requests.acted, self.half_life_hours * HOUR_MS
+            tired = shown.item, shown.at, acted.item, acted.at, requests.now
+            _tire(*tired, candidates.item, candidates.offsets, float(self.share), half_life, change)
+        return change
 
 
-def ignored(requests: Requests, half_life_hours: float) -> tuple[Int64, Float64]:
-    """Rising keys (request << 32 | item), and how many fresh impressions of each nobody answered."""
-    shown, at = _entries(requests.shown)
-    acted, acted_at = _entries(requests.acted)
-    keys: Int64
-    keys, place = np.unique(np.concatenate([shown, acted]), return_inverse=True)
-    answered = np.full(len(keys), np.iinfo(np.int64).min)
-    np.maximum.at(answered, place[len(shown) :], acted_at)
-    place = place[: len(shown)]
-    hours = np.maximum(requests.now[shown >> 32] - at, 0) / HOUR_MS
-    counted = np.where(at > answered[place], np.exp2(-hours / half_life_hours), 0.0)
-    times = np.bincount(place, counted, len(keys)).astype(np.float64, copy=False)
-    tired = times > 0
-    return keys[tired], times[tired]
+@compiled("bool_(int32[:], int64[:], int32, int64)")
+def _answered(acted: Int32, acted_at: Int64, code: int, shown_at: int) -> bool:
+    """Whether the user did anything with the item when it was shown, or later."""
+    for slot in range(len(acted)):  # noqa: SIM110 (no generators in compiled loops)
+        if acted[slot] == code and acted_at[slot] >= shown_at:
+            return True
+    return False
 
 
-def _entries(history: History) -> tuple[Int64, Int64]:
-    """(key, time) of every event of a history, ``[M]``."""
-    request, slot = np.nonzero(history.item >= 0)
-    key: Int64 = request.astype(np.int64) << 32 | history.item[request, slot]
-    return key, history.at[request, slot]
+@compiled(
+    "void(int32[:, :], int64[:, :], int32[:, :], int64[:, :], int64[:], int32[::1], int64[::1], float64, float64,"
+    " float32[::1])"
+)
+def _tire(
+    shown: Int32,
+    shown_at: Int64,
+    acted: Int32,
+    acted_at: Int64,
+    now: Int64,
+    item: Int32,
+    offsets: Int64,
+    share: float,
+    half_life: float,
+    change: Float32,
+) -> None:
+    """``change [N]`` from histories ``[B, K]``: who was shown an item and has not acted on it since is tired of it.
+
+    ``tired`` and ``times`` are the user's items and their fresh impressions: so few that looking through them is
+    quicker than any order.
+    """
+    slots = shown.shape[1]
+    for request in range(len(offsets) - 1):
+        tired, times, known = np.empty(slots, np.int32), np.zeros(slots), 0
+        for slot in range(slots):
+            code = shown[request, slot]
+            if code < 0 or _answered(acted[request], acted_at[request], code, shown_at[request, slot]):
+                continue
+            place = 0
+            while place < known and tired[place] != code:
+                place += 1
+            tired[place] = code
+            known = max(known, place + 1)
+            age = max(now[request] - shown_at[request, slot], 0)
+            times[place] += 2.0 ** (-age / half_life)
+        for row in range(offsets[request], offsets[request + 1]):
+            for place in range(known):
+                if tired[place] == item[row]:
+                    change[row] = (1.0 - share) ** times[place] - 1.0

@@ -8,7 +8,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from upnext.types import Bool, Int32, Int64, Ragged, ragged_rows
+from upnext.compiled import compiled
+from upnext.types import Bool, Int32, Int64, Ragged
 
 T = TypeVar("T", bound=np.generic)
 
@@ -33,10 +34,40 @@ def ragged(lists: Sequence[Int32]) -> Ragged:
 
 def in_lists(request: Int64, code: Int32, lists: Ragged) -> Bool:
     """Whether each row's code (-1 = none) is in the list of its own request, ``[N]``; lists need no order."""
-    if len(lists.item) == 0:
-        return np.zeros(len(code), np.bool_)
-    keys = (ragged_rows(lists.offsets) << 32) + lists.item
-    keys.sort(kind="stable")  # no work where the lists are sorted already
-    wanted = (request << 32) + code
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.asarray((keys[at] == wanted) & (code >= 0))
+    found = np.zeros(len(code), np.bool_)
+    if len(lists.item):
+        rows, codes = np.ascontiguousarray(request, np.int64), np.ascontiguousarray(code, np.int32)
+        listed, offsets = np.ascontiguousarray(lists.item, np.int32), np.ascontiguousarray(lists.offsets, np.int64)
+        _mark(rows, codes, listed, offsets, found)
+    return found
+
+
+EMPTY = -1
+SPREAD = 2654435761  # Knuth's multiplier: neighbouring codes go to places far apart
+
+
+@compiled("void(int64[::1], int32[::1], int32[::1], int64[::1], bool_[::1])")
+def _mark(request: Int64, code: Int32, listed: Int32, offsets: Int64, found: Bool) -> None:
+    """``found[n]`` becomes whether ``code[n]`` is in ``listed[offsets[r]:offsets[r + 1]]``, r being ``request[n]``.
+
+    A hash table a run of rows of one request, at most half full; a code goes to the next place that is free.
+    """
+    current, table, last = -1, np.empty(0, np.int32), 0
+    for n in range(len(code)):
+        if request[n] != current:
+            current = request[n]
+            mine = listed[offsets[current] : offsets[current + 1]]
+            size = 2
+            while size < 2 * len(mine) + 2:
+                size *= 2
+            table, last = np.full(size, EMPTY, np.int32), size - 1
+            for wanted in mine:
+                place = wanted * SPREAD & last
+                while table[place] != EMPTY and table[place] != wanted:
+                    place = place + 1 & last
+                table[place] = wanted
+        if code[n] >= 0:
+            place = code[n] * SPREAD & last
+            while table[place] != EMPTY and table[place] != code[n]:
+                place = place + 1 & last
+            found[n] = table[place] == code[n]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from upnext.compiled import compiled
 from upnext.reranking.order import diversified
 from upnext.reranking.similarity import Similarity
 from upnext.types import Candidates, Float32, Float64, Int64, Order, Requests
@@ -30,13 +31,20 @@ class MMR:
 
 def mmr(utility: Float64, alike: Float32, k: int, diversity: float) -> Int64:
     """Greedy choice of ``k`` by ``(1 - diversity) * utility - diversity * greatest likeness to a chosen one``."""
-    worth = (1.0 - diversity) * utility
-    cost = diversity * alike
-    nearest = np.zeros(len(utility))
-    chosen = np.empty(k, np.int64)
+    return np.asarray(_choose((1.0 - diversity) * utility, np.float32(diversity) * alike, k), np.int64)
+
+
+@compiled("int64[::1](float64[::1], float32[:, ::1], int64)")
+def _choose(worth: Float64, cost: Float32, k: int) -> Int64:
+    """``k`` rows by ``worth [n]`` less the largest ``cost [n, n]`` with one chosen before; of equal ones the first."""
+    rows = len(worth)
+    nearest, free, chosen = np.zeros(rows), np.ones(rows, np.bool_), np.empty(k, np.int64)
     for position in range(k):
-        taken = int((worth - nearest).argmax())
-        chosen[position] = taken
-        worth[taken] = -np.inf
-        nearest = np.maximum(nearest, cost[taken]) if position else cost[taken]
+        taken = -1
+        for row in range(rows):
+            if free[row] and (taken < 0 or worth[row] - nearest[row] > worth[taken] - nearest[taken]):
+                taken = row
+        chosen[position], free[taken] = taken, False
+        for row in range(rows):
+            nearest[row] = max(nearest[row], cost[taken, row]) if position else cost[taken, row]
     return chosen

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from upnext.compiled import compiled
 from upnext.reranking.lookup import gather
 from upnext.types import Bool, Catalogue, Float32, Int32
 
@@ -52,12 +53,33 @@ def same_author(author: Int32) -> Bool:
 
 def jaccard(category: Int32) -> Float32:
     """Shared categories over all categories of both, ``[n, C]`` -1 padded ``-> [n, n]``."""
-    codes, index = np.unique(category, return_inverse=True)
-    has = np.zeros((len(category), len(codes)), np.float32)
-    has[np.arange(len(category))[:, None], index.reshape(category.shape)] = codes[index].reshape(category.shape) >= 0
-    size = has.sum(1)
-    shared = has @ has.T
-    return np.asarray(shared / np.maximum(size[:, None] + size - shared, 1.0), np.float32)
+    alike = np.empty((len(category), len(category)), np.float32)
+    _overlap(np.ascontiguousarray(category, np.int32), alike)
+    return alike
+
+
+@compiled("void(int32[:, ::1], float32[:, ::1])")
+def _overlap(category: Int32, alike: Float32) -> None:
+    """``alike [n, n]`` = shared / all categories of rows of ``category [n, C]``, each category of a row once."""
+    rows, columns = category.shape
+    held, size = np.empty((rows, columns), np.int32), np.zeros(rows, np.int64)
+    for row in range(rows):
+        for column in range(columns):
+            code, place = category[row, column], 0
+            while place < size[row] and held[row, place] != code:
+                place += 1
+            if code >= 0 and place == size[row]:
+                held[row, place] = code
+                size[row] += 1
+    for one in range(rows):
+        alike[one, one] = 1.0 if size[one] else 0.0
+        for other in range(one):
+            shared = 0
+            for place in range(size[one]):
+                for there in range(size[other]):
+                    shared += held[one, place] == held[other, there]
+            every = max(size[one] + size[other] - shared, 1)
+            alike[one, other] = alike[other, one] = np.float32(shared) / np.float32(every)
 
 
 def cosine(vectors: Float32) -> Float32:

@@ -53,8 +53,9 @@ def answer(
     chosen, ids = slate.chosen, live.catalogue.ids.names
     items = [*chosen.item.tolist(), *filling.item.tolist()]
     scores = [number(score) for score in np.asarray(chosen["utility"]).tolist()] + [None] * len(filling.item)
-    sources = sources_of(chosen) + [[POPULARITY]] * len(filling.item)
-    why = reasons(asked, chosen, live, funnels) + [[why] for why in filling.reason]
+    proposed = sources_of(chosen)
+    sources = proposed + [[POPULARITY]] * len(filling.item)
+    why = reasons(asked, chosen, proposed, live, funnels) + [[why] for why in filling.reason]
     propensity = np.asarray(chosen["propensity"], np.float64).round(6).tolist() + [1.0] * len(filling.item)
     rows: list[dict[str, Any]] = [
         {"item_id": ids[item], "position": position, "score": score, "source": source, "reasons": because}

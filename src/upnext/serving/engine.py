@@ -123,6 +123,12 @@ class Engine:
         if self.live.offset - self._saved >= events:
             self._saved = snapshot.save(self.live, self._state_file)
 
+    def keep_up(self) -> None:
+        """Make what requests would have to make from the whole catalogue: whoever calls this must go on doing so."""
+        now = self.clock.now()
+        self.live.promises.keep_up(now)
+        self.funnels.keep_up(now)
+
     def rebuild_index(self) -> bool:
         """Build the item index anew when what came since it was built outgrows its limit. True when it did.
 

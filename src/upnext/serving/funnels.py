@@ -10,7 +10,7 @@ from upnext.errors import ArtifactError
 from upnext.home import Home
 from upnext.live import Live
 from upnext.pipeline import Funnel
-from upnext.stages import Observer, PairScorer
+from upnext.stages import KeptUp, Observer, PairScorer
 from upnext.storage.artifacts import Manifest
 from upnext.types import Int32
 
@@ -43,6 +43,14 @@ class Funnels:
         self.model.upsert_items(codes[available])
         if self.model.sources.two_tower is not None:
             self.model.sources.two_tower.remove(codes[~available])
+
+    def keep_up(self, now: int) -> None:
+        """Make the lists that requests at ``now`` would have to make from the whole catalogue."""
+        scorers = () if self.model is None else self.model.sources.scorers
+        parts: list[object] = [*(source for source, _ in self.whole.sources), *scorers]
+        for part in parts:  # most scorers are sources too: keeping up twice does nothing more
+            if isinstance(part, KeptUp):
+                part.keep_up(now)
 
 
 def load_funnels(home: Home, live: Live, version: str | None, observers: Sequence[Observer] = ()) -> Funnels:

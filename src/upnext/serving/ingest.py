@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import polars as pl
@@ -18,8 +19,9 @@ from upnext.serving.clock import Clock
 from upnext.serving.fields import Strict
 from upnext.serving.problems import Invalid, NotFound, Problem, shown
 from upnext.serving.rows import Event, Item, ItemChanges, ItemContent, ItemName, User, UserContent
+from upnext.serving.together import Together
 from upnext.serving.validation import first_problem
-from upnext.storage.log import ACCEPTED, EVENT_SCHEMA, ITEM_SCHEMA, USER_SCHEMA, Appended, Log
+from upnext.storage.log import ACCEPTED, ITEM_SCHEMA, USER_SCHEMA, Appended, EventColumns, Log
 
 DAY_MS = 86_400_000
 Row = TypeVar("Row", bound=Strict)
@@ -47,28 +49,23 @@ class Ingest:
     def __init__(self, log: Log, live: Live, config: Config, clock: Clock, refresh: Callable[[], None]) -> None:
         self._log, self._live, self._config = log, live, config
         self._clock, self._refresh = clock, refresh
+        self._together = Together(self._append)
 
-    def append(self, columns: Mapping[str, Sequence[object]]) -> Appended:
-        """Append events as columns of EVENT_SCHEMA, received now."""
-        with self._clock.arrival() as now:
-            arrived = {**columns, "received_at": [now] * len(columns["event_type"])}
-            arrived["happened_at"] = [now if at is None else at for at in columns["happened_at"]]
-            frame = pl.DataFrame(arrived, schema={name: EVENT_SCHEMA[name] for name in arrived})
-            appended = self._log.append_events(frame, arriving=True)
-            self._refresh()
-        return appended
+    def append(self, columns: EventColumns) -> Appended:
+        """Append events as columns of EVENT_SCHEMA, received now, together with what others append meanwhile."""
+        return self._together(columns)
 
     def add_events(self, rows: Sequence[object]) -> Fates:
         """Write events; the next request of their users sees them."""
         parsed, fates = _parsed(Event, rows, self._refuse_event)
-        columns: dict[str, list[object]] = {name: [] for name in _EVENT_COLUMNS}
+        values: list[tuple[object, ...]] = []
         owner: list[int] = []
         for row, event in parsed.items():
-            for position, item in enumerate(event.items or [None]):
-                owner.append(row)
-                for name, value in _event_values(event, item, position):
-                    columns[name].append(value)
+            written = _event_values(event)
+            values.extend(written)
+            owner.extend([row] * len(written))
         if owner:
+            columns = dict(zip(_EVENT_COLUMNS, zip(*values, strict=True), strict=True))
             accepted = self.append(columns).status == ACCEPTED
             for row, new in zip(owner, accepted.tolist(), strict=True):
                 if new:
@@ -144,6 +141,14 @@ class Ingest:
             raise NotFound(f"item {shown(item_id)} {gone}", "item_id", "PUT /v1/items/{item_id} makes it")
         return code
 
+    def _append(self, columns: EventColumns) -> Appended:
+        with self._clock.arrival() as now:
+            arrived = {**columns, "received_at": [now] * len(columns["event_type"])}
+            arrived["happened_at"] = [now if at is None else at for at in columns["happened_at"]]
+            appended = self._log.append_events(arrived, arriving=True)
+            self._refresh()
+        return appended
+
     def _missing(self, item_id: str) -> Problem | None:
         try:
             self.known_item(item_id)
@@ -199,18 +204,26 @@ _EVENT_COLUMNS = (
     "recommendation_id",
     "position",
     "surface",
-    "context",
+    "context",  # the last: it becomes JSON
 )
 
 
-def _event_values(event: Event, item: str | None, position: int) -> list[tuple[str, object]]:
-    """The columns of an event; one of its shown items where it has several."""
-    values = {name: getattr(event, "timestamp" if name == "happened_at" else name) for name in _EVENT_COLUMNS}
-    values["context"] = _stored("context", event.context)
-    if item is not None:
-        event_id = None if event.event_id is None else f"{event.event_id}#{position}"
-        values |= {"item_id": item, "position": position, "event_id": event_id}
-    return list(values.items())
+_EVENT_FIELDS = attrgetter(*("timestamp" if name == "happened_at" else name for name in _EVENT_COLUMNS))
+
+
+def _event_values(event: Event) -> list[tuple[object, ...]]:
+    """What _EVENT_COLUMNS hold for an event: a row, or one a shown item where it has several."""
+    if event.items is not None:
+        return [
+            row for position, item in enumerate(event.items) for row in _event_values(_of_one(event, position, item))
+        ]
+    values: tuple[object, ...] = _EVENT_FIELDS(event)
+    return [values if event.context is None else (*values[:-1], _stored("context", event.context))]
+
+
+def _of_one(event: Event, position: int, item: str) -> Event:
+    event_id = None if event.event_id is None else f"{event.event_id}#{position}"
+    return event.model_copy(update={"items": None, "item_id": item, "position": position, "event_id": event_id})
 
 
 def _parsed(

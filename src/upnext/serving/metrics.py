@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -66,6 +67,11 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        # A metric of given labels is looked up under a lock, every time; here once.
+        self._stage_of = cache(self._stages.labels)
+        self._proposed_by = cache(self._candidates.labels)
+        self._removed_by = cache(self._removed.labels)
+        self._request_of = cache(self._requests.labels)
         self._version = ""
         self._gauges = {
             name: Gauge(f"upnext_{name}", help_, registry=registry, multiprocess_mode=mode)
@@ -74,18 +80,18 @@ class Metrics:
 
     def __call__(self, requests: Requests, slate: Slate) -> None:
         for stage in slate.trace:
-            self._stages.labels(stage.stage, stage.name).observe(stage.ms / 1000)
+            self._stage_of(stage.stage, stage.name).observe(stage.ms / 1000)
             if stage.error is not None:
                 self._failed.labels(stage.stage, stage.name).inc()
             if stage.name.startswith(_FILTER):
-                self._removed.labels(stage.name.removeprefix(_FILTER)).inc(stage.rows_in - stage.rows_out)
+                self._removed_by(stage.name.removeprefix(_FILTER)).inc(stage.rows_in - stage.rows_out)
             elif stage.stage == "candidates" and stage.name != "merge":
-                self._candidates.labels(stage.name).observe(stage.rows_out)
+                self._proposed_by(stage.name).observe(stage.rows_out)
         for stage_name in {entry.partition(":")[0] for entry in slate.degraded}:
             self._degraded.labels(stage_name).inc()
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, str(status)).observe(seconds)
+        self._request_of(method, route, str(status)).observe(seconds)
 
     def events(self, fates: Fates) -> None:
         for fate in ("accepted", "duplicate", "rejected"):

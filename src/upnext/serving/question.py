@@ -132,6 +132,8 @@ def session_event(roles: EventRoles) -> int:
 
 
 def _codes(ids: IdMap, names: Sequence[str], field: str, notes: list[str]) -> Int32:
+    if not names:
+        return np.empty(0, np.int32)
     codes = ids.encode(names)
     if (codes < 0).any():
         unknown = [name for name, code in zip(names, codes.tolist(), strict=True) if code < 0]

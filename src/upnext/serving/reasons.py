@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from upnext.candidates.because_you_watched import BecauseYouWatched
@@ -17,21 +19,24 @@ RANKED = "rated highly by the ranking model"
 def sources_of(chosen: Candidates) -> list[list[str]]:
     """The sources that proposed each row."""
     names = [name for name in chosen.columns if name.startswith(SCORE)]
-    proposed = [np.isfinite(chosen[name]).tolist() for name in names]
     short = [name.removeprefix(SCORE) for name in names]
-    return [[name for name, by in zip(short, row, strict=True) if by] for row in zip(*proposed, strict=True)] or [
-        [] for _ in range(len(chosen))
-    ]
+    found: list[list[str]] = [[] for _ in range(len(chosen))]
+    if names:
+        for row, source in zip(*np.isfinite([chosen[name] for name in names]).T.nonzero(), strict=True):
+            found[row].append(short[source])
+    return found
 
 
-def reasons(asked: Asked, chosen: Candidates, live: Live, funnels: Funnels) -> list[list[str]]:
-    """A few sentences a row, the most telling first."""
+def reasons(
+    asked: Asked, chosen: Candidates, proposed: Sequence[Sequence[str]], live: Live, funnels: Funnels
+) -> list[list[str]]:
+    """A few sentences a row, the most telling first. ``proposed`` are the sources of each row, of ``sources_of``."""
     because = _because(asked, chosen, funnels)
     explored = (np.asarray(chosen["propensity"], np.float32) < 1).tolist()
     titles = live.catalogue().title
     history = bool((asked.requests.acted.item >= 0).any())
     found = []
-    rows = zip(sources_of(chosen), because.tolist(), explored, _close(chosen).tolist(), strict=True)
+    rows = zip(proposed, because.tolist(), explored, _close(chosen).tolist(), strict=True)
     for sources, cause, drawn, close in rows:
         why = ["explored: few people have seen it"] if drawn else []
         if "watch_again" in sources:

@@ -13,7 +13,7 @@ from upnext.serving.fields import MAX_LIST, Id
 from upnext.serving.ingest import Fates
 from upnext.serving.problems import Invalid
 from upnext.serving.rows import Event, Item, ItemChanges, ItemContent, ItemName, User, UserContent
-from upnext.serving.wire import Server, StrictRoute, json_response, server
+from upnext.serving.wire import StrictRoute, json_response, server
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["writing"], responses={"4XX": {"model": ErrorAnswer}})
 FATES: dict[int | str, dict[str, Any]] = {200: {"model": FatesAnswer}}
@@ -35,7 +35,7 @@ async def add_events(body: Events, request: Request) -> Response:
         here.metrics.events(fates)
         return fates
 
-    return await _rows(here, body if isinstance(body, list) else [body], write)
+    return await here.write_events(_rows(body if isinstance(body, list) else [body], write))
 
 
 @router.put("/items/{item_id:path}")
@@ -70,21 +70,21 @@ async def get_item(item_id: Id, request: Request) -> Response:
 async def add_items(body: Items, request: Request) -> Response:
     """Insert or replace items in bulk."""
     here = server(request)
-    return await _rows(here, body, here.engine.ingest.add_items)
+    return await here.write(_rows(body, here.engine.ingest.add_items))
 
 
 @router.patch("/items", responses=FATES)
 async def patch_items(body: Items, request: Request) -> Response:
     """Change some fields of items in bulk."""
     here = server(request)
-    return await _rows(here, body, here.engine.ingest.patch_items)
+    return await here.write(_rows(body, here.engine.ingest.patch_items))
 
 
 @router.post("/items/delete", responses=FATES)
 async def delete_items(body: Names, request: Request) -> Response:
     """Never show these items again."""
     here = server(request)
-    return await _rows(here, body, here.engine.ingest.delete_items)
+    return await here.write(_rows(body, here.engine.ingest.delete_items))
 
 
 @router.put("/users/{user_id:path}")
@@ -98,11 +98,11 @@ async def put_user(user_id: Id, body: UserContent, request: Request) -> Response
 async def add_users(body: Users, request: Request) -> Response:
     """Insert or replace users in bulk."""
     here = server(request)
-    return await _rows(here, body, here.engine.ingest.add_users)
+    return await here.write(_rows(body, here.engine.ingest.add_users))
 
 
-async def _rows(here: Server, rows: object, write: Callable[[Sequence[Any]], Fates]) -> Response:
-    """200 with the fate of each row; 422 when every row was rejected, with the first one's problem."""
+def _rows(rows: object, write: Callable[[Sequence[Any]], Fates]) -> Callable[[], Response]:
+    """The work: 200 with the fate of each row; 422 when every row was rejected, with the first one's problem."""
     if not isinstance(rows, list):
         raise Invalid(f"the body is {type(rows).__name__}, expected a list of objects")
     if not 1 <= len(rows) <= MAX_LIST:
@@ -115,4 +115,4 @@ async def _rows(here: Server, rows: object, write: Callable[[Sequence[Any]], Fat
             content, status = {"error": fates.problems[0].as_dict(), **content}, 422
         return json_response(content, status)
 
-    return await here.write(work)
+    return work

@@ -1,4 +1,4 @@
-"""What a server does beside answering, on a thread of its own: snapshots, a fresh index, and how good the index is."""
+"""What a server does beside answering, on a thread of its own: lists, snapshots, the index and how good it is."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Upkeep:
         rounds = 0
         while not self._ended.wait(self._every):
             try:
+                self._engine.keep_up()
                 if self._keeper:
                     self._engine.save_state(self._engine.config.storage.snapshot_events)
                 self._engine.rebuild_index()

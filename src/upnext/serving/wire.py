@@ -15,6 +15,7 @@ from upnext.serving.engine import Engine
 from upnext.serving.metrics import Metrics
 
 MAX_BODY = 16 * 1024 * 1024  # bytes
+EVENT_THREADS = 8  # they mostly wait for the disk, together
 
 
 class Server:
@@ -25,6 +26,7 @@ class Server:
         threads = engine.config.serving.threads
         self._reading = ThreadPoolExecutor(threads, thread_name_prefix="answer")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._events = ThreadPoolExecutor(EVENT_THREADS, thread_name_prefix="events")
 
     async def read(self, work: Callable[[], Any]) -> Response:
         return await _respond(self._reading, work)
@@ -32,9 +34,13 @@ class Server:
     async def write(self, work: Callable[[], Any]) -> Response:
         return await _respond(self._writing, work)
 
+    async def write_events(self, work: Callable[[], Any]) -> Response:
+        """For writes that may be under way at the same time: those that wait for each other become one."""
+        return await _respond(self._events, work)
+
     def close(self) -> None:
-        self._reading.shutdown()
-        self._writing.shutdown()
+        for pool in (self._reading, self._writing, self._events):
+            pool.shutdown()
 
 
 def server(request: Request) -> Server:

@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from upnext.types import Int64
 
 UInt64 = NDArray[np.uint64]
-
-FEW = 64  # rows up to which a loop over strings is quicker than looking for the distinct ones
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -29,21 +26,15 @@ def text_hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True) or 1
 
 
-def text_hashes(texts: pl.Series) -> Int64:
+def text_hashes(texts: Sequence[str | None]) -> Int64:
     """``text_hash`` of each string; 0 for null or "", ``[N]``."""
-    if texts.null_count() == len(texts):
-        return np.zeros(len(texts), np.int64)
-    if len(texts) <= FEW:
-        return np.array([text_hash(name) if name else 0 for name in texts.to_list()], np.int64)
-    names = texts.unique().drop_nulls()
-    names = names.filter(names != "")
-    hashes = pl.Series([text_hash(name) for name in names], dtype=pl.Int64)
-    return texts.replace_strict(names, hashes, default=0, return_dtype=pl.Int64).to_numpy()
+    hashes = {text: text_hash(text) if text else 0 for text in set(texts)}
+    return np.fromiter(map(hashes.__getitem__, texts), np.int64, len(texts))
 
 
-def recommendation_hash(ids: pl.Series | Sequence[str | None]) -> Int64:
+def recommendation_hash(ids: Sequence[str | None]) -> Int64:
     """The int64 that stands for a recommendation_id in ``Events``; 0 for none, ``[N]``."""
-    return text_hashes(ids if isinstance(ids, pl.Series) else pl.Series(ids, dtype=pl.String))
+    return text_hashes(ids)
 
 
 def given_keys(event_ids: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -5,7 +5,7 @@ Frames at this edge hold external string ids; what is read back holds int codes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,6 +17,10 @@ from upnext.types import Events, Int8
 IdKind = Literal["user", "item", "surface", "event_type"]
 
 ACCEPTED, DUPLICATE = 0, 1
+
+# Events as plain columns: the names of EVENT_SCHEMA, all of one length, None for null. For the few rows of a request,
+# a frame would cost more than all the rest of the write.
+EventColumns = Mapping[str, Sequence[object]]
 
 # What append_events, upsert_items and upsert_users take. All columns but those named in REQUIRED_* may be missing
 # or null. Times are Unix milliseconds.
@@ -71,18 +75,28 @@ class Appended:
         return int(np.count_nonzero(self.status == DUPLICATE))
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How far names and rows have got, beside the events. Equal marks: nothing of it has changed in between."""
+
+    revision: int  # the newest of any item or user
+    event_types: int  # how many there are
+    surfaces: int
+
+
 class Log(Protocol):
     """Durable when a call returns. Safe to call from several threads and processes; one writes at a time.
 
     Every method raises StorageError, naming the database and the remedy, when the backend cannot answer.
     """
 
-    def append_events(self, events: pl.DataFrame, arriving: bool = False) -> Appended:
+    def append_events(self, events: pl.DataFrame | EventColumns, arriving: bool = False) -> Appended:
         """Add events in the order given. A row whose ``event_id`` is known already is a DUPLICATE and adds nothing.
 
-        All or nothing: on an error no row of the frame is in the log. Unknown user, item, surface and type names
-        get codes. ``arriving`` events were received just now: ``received_at`` is raised to the newest event's where
-        that is later, so that events of several processes are in the order of their arrival, as offsets are.
+        A frame and plain columns are held to the same rules. All or nothing: on an error no row is in the log.
+        Unknown user, item, surface and type names get codes. ``arriving`` events were received just now:
+        ``received_at`` is raised to the newest event's where that is later, so that events of several processes are
+        in the order of their arrival, as offsets are.
         """
 
     def read_events(self, after: int = -1, limit: int | None = None) -> Events:
@@ -90,6 +104,9 @@ class Log(Protocol):
 
     def last_offset(self) -> int:
         """-1 when empty."""
+
+    def marks(self) -> Marks:
+        """Cheap, whatever the log holds: what tails it asks this before it reads items, users and names."""
 
     def upsert_items(self, items: pl.DataFrame) -> int:
         """Insert or change items, returning how many rows really changed something.

@@ -17,17 +17,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from upnext.errors import StorageError
-from upnext.storage.frames import conform, conform_events, loaded
+from upnext.storage.event_lists import event_lists
+from upnext.storage.frames import conform, loaded
 from upnext.storage.log import (
-    EVENT_SCHEMA,
     ITEM_SCHEMA,
-    REQUIRED_EVENT,
     REQUIRED_ITEM,
     REQUIRED_USER,
     USER_SCHEMA,
     Appended,
+    EventColumns,
     IdKind,
+    Marks,
 )
+from upnext.storage.sqlite_checkpoints import Checkpoints
 from upnext.storage.sqlite_schema import connect, explain, prepare
 from upnext.storage.sqlite_write import TABLE_OF, Write
 from upnext.types import Events
@@ -40,6 +42,9 @@ SELECT offset, (user << 32) | item, (surface << 32) | ((ifnull(position, -1) + 1
   ifnull(received_at, happened_at), ifnull(value, 9e999), ifnull(recommendation, 0), ifnull(as_of, -1)
 FROM events WHERE offset > ? ORDER BY offset LIMIT ?"""
 _READ_CHUNK = 256
+_MARKS = """
+SELECT (SELECT value FROM meta WHERE name = 'revision'), (SELECT ifnull(max(code), -1) + 1 FROM event_types),
+  (SELECT ifnull(max(code), -1) + 1 FROM surfaces)"""
 _READ_DTYPES = (np.int64, np.int64, np.int64, np.int64, np.int64, np.float32, np.int64, np.int64)
 
 
@@ -51,6 +56,7 @@ class SQLiteLog:
         self._write_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = threading.Event()
+        self._checkpoints = Checkpoints(self.path, connect, self._write_lock)
         self._nothing: dict[str, pl.DataFrame] = {}  # a table's frame without rows
         self._codes: dict[IdKind, dict[str, int]] = {kind: {} for kind in TABLE_OF}
         try:
@@ -62,12 +68,12 @@ class SQLiteLog:
 
     # -- events
 
-    def append_events(self, events: pl.DataFrame, arriving: bool = False) -> Appended:
-        frame = conform_events(events, EVENT_SCHEMA, REQUIRED_EVENT)
-        if frame.is_empty():
+    def append_events(self, events: pl.DataFrame | EventColumns, arriving: bool = False) -> Appended:
+        lists = event_lists(events)
+        if not lists["happened_at"]:
             return Appended(np.empty(0, np.int8))
         with self._transaction() as write:
-            return Appended(write.append(frame, arriving))
+            return Appended(write.append(lists, arriving))
 
     def read_events(self, after: int = -1, limit: int | None = None) -> Events:
         parts: list[Events] = []
@@ -76,11 +82,17 @@ class SQLiteLog:
             while rows := cursor.fetchmany(_READ_CHUNK):
                 columns = zip(zip(*rows, strict=True), _READ_DTYPES, strict=True)
                 parts.append(_unpacked(*(np.fromiter(column, dtype, len(rows)) for column, dtype in columns)))
+        if len(parts) == 1:
+            return parts[0]
         return Events.concat(parts) if parts else Events.empty()
 
     def last_offset(self) -> int:
         with self._connection() as db:
             return int(db.execute("SELECT ifnull(max(offset), -1) FROM events").fetchone()[0])
+
+    def marks(self) -> Marks:
+        with self._connection() as db:
+            return Marks(*db.execute(_MARKS).fetchone())
 
     # -- items and users
 
@@ -118,10 +130,14 @@ class SQLiteLog:
     def close(self) -> None:
         """Calls that are still running end first; later ones raise StorageError."""
         self._closed.set()
-        while self._idle:
-            self._idle.pop().close()
+        self._checkpoints.close()
+        self._close_idle()
 
     # -- connections
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -141,7 +157,7 @@ class SQLiteLog:
         finally:
             self._idle.append(db)
             if self._closed.is_set():
-                self.close()
+                self._close_idle()
 
     @contextmanager
     def _transaction(self) -> Iterator[Write]:
@@ -150,6 +166,7 @@ class SQLiteLog:
             db.execute("BEGIN IMMEDIATE")
             try:
                 write = Write(db, self._codes)
+                before = db.total_changes
                 yield write
                 if write.changed:
                     db.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (write.revision,))
@@ -158,6 +175,7 @@ class SQLiteLog:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+            self._checkpoints.wrote(db.total_changes - before)
             for kind, fresh in write.fresh.items():
                 if len(self._codes[kind]) + len(fresh) > _CACHED_IDS:
                     self._codes[kind].clear()
@@ -165,7 +183,9 @@ class SQLiteLog:
 
     def _read_table(self, table: str, schema: Mapping[str, pl.DataType], after: int) -> pl.DataFrame:
         names = [name if number else "id" for number, name in enumerate(schema)]
-        query = f"SELECT {', '.join(names)}, code, deleted, revision FROM {table} WHERE revision > ? ORDER BY code"
+        # All rows lie in the order of their codes; news would be looked for among all of them without the index.
+        by = f"INDEXED BY {table}_revision" if after > 0 else "NOT INDEXED"
+        query = f"SELECT {', '.join(names)}, code, deleted, revision FROM {table} {by} WHERE revision > ? ORDER BY code"
         with self._connection() as db:
             rows = db.execute(query, (after,)).fetchall()
         if not rows and table in self._nothing:  # the usual news, several times a second

@@ -11,6 +11,7 @@ from upnext.errors import StorageError
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x75704E78  # "upNx", so that another program's database is never written to
 BUSY_SECONDS = 60.0
+COMMIT_CHECKPOINTS_PAGES = 16_384  # 64 MiB: long before that ``sqlite_checkpoints`` has done it
 
 # Codes are row numbers that are never given twice: rows are never deleted. The item and user tables are the code
 # tables of their ids, so that an item known only from events has a row of nulls.
@@ -43,7 +44,13 @@ def connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         _use_wal(db)
-        for pragma in ("synchronous=FULL", "cache_size=-65536", "temp_store=MEMORY", "journal_size_limit=67108864"):
+        for pragma in (
+            "synchronous=FULL",
+            "cache_size=-65536",
+            "temp_store=MEMORY",
+            "journal_size_limit=67108864",
+            f"wal_autocheckpoint={COMMIT_CHECKPOINTS_PAGES}",
+        ):
             db.execute(f"PRAGMA {pragma}")
     except BaseException:
         db.close()

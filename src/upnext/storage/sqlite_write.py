@@ -10,14 +10,16 @@ import numpy as np
 import polars as pl
 
 from upnext.errors import DataError
+from upnext.storage.event_lists import EventLists
 from upnext.storage.frames import stored, vector_size
-from upnext.storage.keys import FEW, content_keys, given_keys, recommendation_hash, text_hashes
+from upnext.storage.keys import content_keys, given_keys, recommendation_hash, text_hashes
 from upnext.storage.log import ACCEPTED, DUPLICATE, IdKind
-from upnext.types import Int8, Int32, Int64
+from upnext.types import Float64, Int8, Int32, Int64
 
 TABLE_OF: Mapping[IdKind, str] = {"user": "users", "item": "items", "surface": "surfaces", "event_type": "event_types"}
 _MAX_SMALL_CODE = 32_767  # surfaces and event types are int16 in Events
 _ROWS_A_STATEMENT = 100
+_AS_GIVEN = ("position", "as_of", "event_id", "session_id", "recommendation_id", "context")
 
 
 class Write:
@@ -33,38 +35,33 @@ class Write:
     def scalar(self, query: str, *values: object) -> int:
         return int(self.db.execute(query, values).fetchone()[0])
 
-    def append(self, frame: pl.DataFrame, arriving: bool) -> Int8:
+    def append(self, events: EventLists, arriving: bool) -> Int8:
         """Insert the events whose keys are new; the status of each, ``[N]``."""
-        first = self.scalar("SELECT ifnull(max(offset), -1) + 1 FROM events")
-        if arriving and first > 0:
-            newest = self.scalar("SELECT ifnull(received_at, happened_at) FROM events WHERE offset = ?", first - 1)
-            received_at = frame["received_at"].fill_null(frame["happened_at"])
-            if received_at.min() < newest:  # type: ignore[operator]
-                frame = frame.with_columns(received_at.clip(lower_bound=newest))
-        columns = _event_columns(frame, self, first)
+        query = "SELECT offset, ifnull(received_at, happened_at) FROM events ORDER BY offset DESC LIMIT 1"
+        newest = self.db.execute(query).fetchone() or (-1, None)
+        first, count = newest[0] + 1, len(events["happened_at"])
+        received_at = _received_at(events, newest[1] if arriving else None)
+        columns = _event_columns(events, received_at, self, first)
         before = self.db.total_changes
-        for statement, rows in _inserts(columns, len(frame)):
+        for statement, rows in _inserts(columns, count):
             self.db.executemany(statement, rows)
-        if self.db.total_changes - before == len(frame):
-            return np.full(len(frame), ACCEPTED, np.int8)
-        status = np.full(len(frame), DUPLICATE, np.int8)
+        if self.db.total_changes - before == count:
+            return np.full(count, ACCEPTED, np.int8)
+        status = np.full(count, DUPLICATE, np.int8)
         kept = [row[0] - first for row in self.db.execute("SELECT offset FROM events WHERE offset >= ?", (first,))]
         status[np.array(kept, np.int64)] = ACCEPTED
         return status
 
-    def encode(self, kind: IdKind, ids: pl.Series) -> Int32:
+    def encode(self, kind: IdKind, names: Sequence[str]) -> Int32:
         """The codes of the ids, ``[N]``; unknown ids get the next codes in the order of their first row."""
-        names = (ids.unique(maintain_order=True) if len(ids) > FEW else ids).to_list()
         known, fresh = self._known[kind], self.fresh.setdefault(kind, {})
-        missing = list(dict.fromkeys(name for name in names if name not in known and name not in fresh))
-        fresh.update(self._stored_codes(kind, missing))
-        added = [name for name in missing if name not in fresh]
-        if added:
-            fresh.update(self._add(kind, added))
-        codes = [known[name] if name in known else fresh[name] for name in names]
-        if len(names) == len(ids):
-            return np.array(codes, np.int32)
-        return ids.replace_strict(names, pl.Series(codes, dtype=pl.Int32), return_dtype=pl.Int32).to_numpy()
+        missing = [name for name in dict.fromkeys(names) if name not in known and name not in fresh]
+        if missing:
+            fresh.update(self._stored_codes(kind, missing))
+            if added := [name for name in missing if name not in fresh]:
+                fresh.update(self._add(kind, added))
+        codes = ((known[name] if name in known else fresh[name]) for name in names)
+        return np.fromiter(codes, np.int32, len(names))
 
     def _stored_codes(self, kind: IdKind, names: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -94,7 +91,7 @@ class Write:
         """Write the rows that differ from what is stored; of several rows with one id the last counts."""
         table, (id_column, *names) = TABLE_OF[kind], frame.columns
         frame = frame.unique(id_column, keep="last", maintain_order=True)
-        codes = self.encode(kind, frame[id_column]).tolist()
+        codes = self.encode(kind, frame[id_column].to_list()).tolist()
         numbered = [f"{name} = ?{number}" for number, name in enumerate(names, 2)]
         differs = [f"{name} IS NOT ?{number}" for number, name in enumerate(names, 2)]
         self.db.executemany(
@@ -143,53 +140,65 @@ def _inserts(columns: Mapping[str, Sequence[object]], count: int) -> Iterator[tu
             )
 
 
-def _event_columns(frame: pl.DataFrame, write: Write, first: int) -> dict[str, Sequence[object]]:
-    """The columns to insert, as lists; those that are null throughout are left out."""
-    kind = write.encode("event_type", frame["event_type"])
-    user, item = write.encode("user", frame["user_id"]), write.encode("item", frame["item_id"])
-    surface = write.encode("surface", frame["surface"].fill_null(""))
-    happened_at = frame["happened_at"].to_numpy()
-    value = frame["value"].set(frame["value"].is_finite().not_(), None)
-    recommendation = recommendation_hash(frame["recommendation_id"])
-    content = (
-        kind.astype(np.int64),
-        (user.astype(np.int64) << 32) | item,
-        surface.astype(np.int64),
-        (value.cast(pl.Float32).fill_null(np.nan).to_numpy() + 0.0).astype(np.float64).view(np.int64),  # + 0: one zero
-        recommendation,
-        frame["position"].fill_null(-1).to_numpy(),
-        text_hashes(frame["session_id"]),
-        text_hashes(frame["context"]),
-    )
-    high, low = _keys(frame["event_id"], happened_at, content)
-    received_at = frame["received_at"].set(frame["received_at"] == frame["happened_at"], None)
+def _received_at(events: EventLists, least: int | None) -> list[int | None]:
+    """When each event was received, no earlier than ``least``; None where that is when it happened."""
+    times = zip(events["received_at"], events["happened_at"], strict=True)
+    received = [happened if at is None else at for at, happened in times]
+    if least is not None:
+        received = [max(at, least) for at in received]
+    return [None if at == happened else at for at, happened in zip(received, events["happened_at"], strict=True)]
+
+
+def _event_columns(
+    events: EventLists, received_at: list[int | None], write: Write, first: int
+) -> dict[str, Sequence[object]]:
+    """The columns to insert; those that are null throughout are left out."""
+    value = np.array(events["value"], np.float64)
+    value[~np.isfinite(value)] = np.nan
+    codes: dict[str, Int64] = {
+        "type": write.encode("event_type", events["event_type"]).astype(np.int64),
+        "user": write.encode("user", events["user_id"]).astype(np.int64),
+        "item": write.encode("item", events["item_id"]).astype(np.int64),
+        "surface": write.encode("surface", [surface or "" for surface in events["surface"]]).astype(np.int64),
+        "recommendation": recommendation_hash(events["recommendation_id"]),
+    }
+    high, low = _keys(events, value, codes)
+    if not codes["recommendation"].any():
+        del codes["recommendation"]
     columns: dict[str, Sequence[object]] = {
-        "offset": range(first, first + len(frame)),
+        "offset": range(first, first + len(value)),
         "key_high": high,
         "key_low": low,
-        "type": kind.tolist(),
-        "user": user.tolist(),
-        "item": item.tolist(),
-        "happened_at": happened_at.tolist(),
-        "surface": surface.tolist(),
+        "happened_at": events["happened_at"],
+        **{name: column.tolist() for name, column in codes.items()},
     }
-    if recommendation.any():
-        columns["recommendation"] = recommendation.tolist()
-    optional = [
-        value,
-        received_at,
-        *frame.select("position", "as_of", "event_id", "session_id", "recommendation_id", "context"),
-    ]
-    columns.update({column.name: column.to_list() for column in optional if column.null_count() < len(column)})
+    optional = {
+        "value": [None if number != number else number for number in value.tolist()],
+        "received_at": received_at,
+        **{name: events[name] for name in _AS_GIVEN},
+    }
+    columns.update({name: column for name, column in optional.items() if any(entry is not None for entry in column)})
     return columns
 
 
-def _keys(event_id: pl.Series, happened_at: Int64, content: Sequence[Int64]) -> tuple[list[int], list[int]]:
+def _keys(events: EventLists, value: Float64, codes: Mapping[str, Int64]) -> tuple[list[int], list[int]]:
     """The idempotency keys: of the event_id where one was given, else of the content."""
-    given = np.flatnonzero(event_id.is_not_null().to_numpy())
-    if len(given) == len(event_id):
-        return given_keys(event_id.to_list())
-    high, low = (column.tolist() for column in content_keys(happened_at, content))
-    for row, given_high, given_low in zip(given.tolist(), *given_keys(event_id.drop_nulls().to_list()), strict=True):
+    given = [row for row, event_id in enumerate(events["event_id"]) if event_id is not None]
+    if len(given) == len(value):
+        return given_keys(events["event_id"])
+    with np.errstate(over="ignore"):  # what is too large for 32 bits is infinite there
+        single = value.astype(np.float32) + np.float32(0)  # + 0: one zero
+    content = (
+        codes["type"],
+        (codes["user"] << 32) | codes["item"],
+        codes["surface"],
+        single.astype(np.float64).view(np.int64),
+        codes["recommendation"],
+        np.array([-1 if position is None else position for position in events["position"]], np.int64),
+        text_hashes(events["session_id"]),
+        text_hashes(events["context"]),
+    )
+    high, low = (column.tolist() for column in content_keys(np.array(events["happened_at"], np.int64), content))
+    for row, given_high, given_low in zip(given, *given_keys([events["event_id"][row] for row in given]), strict=True):
         high[row], low[row] = given_high, given_low
     return high, low

@@ -47,13 +47,14 @@ class FittedRanker:
         self._export_scorer(vectors, directory / SCORER_FILE)
 
     def _export_scorer(self, vectors: Float32, path: Path) -> None:
-        size, length = vectors.shape[1], self.spec.history_size
+        size, length, shared = vectors.shape[1], self.spec.history_size, self.spec.request_features
         random = torch.Generator().manual_seed(0)
         inputs = {
-            "features": torch.randn(3, len(self.spec.feature_names), generator=random),
+            "features": torch.randn(3, len(self.spec.feature_names) - shared, generator=random),
             "item": torch.from_numpy(vectors[np.arange(3) % len(vectors)]),
+            "request": torch.randn(1, shared, generator=random),
             "history": torch.randn(1, length, size, generator=random),
-            "known": (torch.arange(length) % 3 > 0).float()[None],
+            "known": torch.ones(1, length),
             "actions": torch.ones(1, length),
             "value": torch.ones(1, length),
             "age": torch.ones(1, length),
@@ -61,7 +62,11 @@ class FittedRanker:
             "attribute": torch.zeros(1, 2, dtype=torch.int64),
             "surface": torch.zeros(1, dtype=torch.int64),
         }
-        dynamic = {"features": {0: "n"}, "item": {0: "n"}, "attribute": {1: "a"}, "predictions": {0: "n"}}
+        dynamic = {
+            **{name: {0: "n"} for name in ("features", "item", "predictions")},
+            **{name: {1: "l"} for name in ("history", "known", "actions", "value", "age")},
+            "attribute": {1: "a"},
+        }
         export_onnx(self.network, inputs, ["predictions"], dynamic, path)
 
 

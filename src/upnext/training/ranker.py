@@ -36,6 +36,7 @@ class RankerData:
     item: Int32  # [N]
     offsets: Int64  # [B + 1]
     features: Float32  # [N, F]
+    request_features: int  # of them, from the first: the same for all rows of a request
     position: Int16  # [N]
     labels: Mapping[str, Float32]  # task -> [N]
     history: Tokens  # [B, L]
@@ -68,6 +69,7 @@ def fit_ranker(
         actions,
         config.history_size,
         feature_names,
+        data.request_features,
     )
     encoder = ItemEncoder(vocabulary, config.embedding_size, config.id_dropout)
     network = _network(data, vocabulary, spec, tasks, config)
@@ -113,6 +115,7 @@ def _untrained(
 ) -> RankerNetwork:
     return RankerNetwork(
         features=len(spec.feature_names),
+        request_features=spec.request_features,
         item_size=config.embedding_size,
         attributes=len(vocabulary.attribute),
         surfaces=len(vocabulary.surface),
@@ -243,9 +246,11 @@ class _Fit:
         at = torch.from_numpy(np.where(known, codes, 0).astype(np.int64))
         vectors = self.encoder(*(column[at] for column in self.content)) * torch.from_numpy(known)[:, None]
         places = torch.from_numpy(place)
+        first_row = np.minimum(data.offsets[requests], len(data.item) - 1)
         logits = self.network.logits(
-            torch.from_numpy(data.features[rows]),
+            torch.from_numpy(data.features[rows, data.request_features :]),
             nn.functional.embedding(places[: len(rows)], vectors),
+            torch.from_numpy(data.features[first_row, : data.request_features]),
             nn.functional.embedding(places[len(rows) :], vectors).reshape(*history.item.shape, -1),
             torch.from_numpy((history.item >= 0).astype(np.float32)),
             torch.from_numpy(history.actions),

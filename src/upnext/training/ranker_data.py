@@ -10,6 +10,7 @@ import numpy as np
 from upnext.build import user_inputs
 from upnext.config import Config
 from upnext.content import Vocabulary
+from upnext.features.definitions import groups, request_features
 from upnext.features.hydrate import SourceScores
 from upnext.features.replay import Replay
 from upnext.live import Live
@@ -57,7 +58,7 @@ def ranker_data(
     batch = len(moments.user)
     with progress.track("features as of each moment", batch) as step:
         features = replay.features(moments, step)
-    spec = RankerSpec((), (), actions_of(live) if actions is None else actions, config.ranking.history_size, ())
+    spec = RankerSpec((), (), actions_of(live) if actions is None else actions, config.ranking.history_size, (), 0)
     bits = spec.action_bits(live.roles.names)
     scores = SourceScores(scorers)
     matrix = np.zeros((len(moments.item), features.shape[1] + len(scores.names)), np.float32)
@@ -81,6 +82,7 @@ def ranker_data(
         item=moments.item,
         offsets=moments.offsets,
         features=matrix,
+        request_features=request_features(groups(config.features, live.roles)),
         position=examples.position,
         labels=examples.labels,
         history=Tokens(*(np.concatenate([getattr(part, name) for part in parts]) for name in Tokens.__slots__)),

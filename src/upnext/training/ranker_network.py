@@ -1,13 +1,13 @@
 """The multi-task network: attention from the candidate to the history, a mixture of experts, a head a task.
 
 MMoE: Ma et al., KDD 2018. Position beside the network: Zhao et al., RecSys 2019. Attention to the history: Zhou et
-al. (DIN), KDD 2018, with dot products for speed. The part of the first layer that reads the user is computed once.
+al. (DIN), KDD 2018, with dot products for speed. The part of the first layer that reads the user is computed once a
+request, and with it the features that are the same for all rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +21,10 @@ CLIP = 6.0
 
 
 class RankerNetwork(nn.Module):
-    """Scores N rows of B requests. Shapes: d = item vector size, L = history tokens, F = features."""
+    """Scores N rows of B requests. Shapes: d = item vector size, L = history tokens, F = features.
+
+    The first R features are the same for all rows of a request.
+    """
 
     mean: Tensor
     scale: Tensor
@@ -31,6 +34,7 @@ class RankerNetwork(nn.Module):
     def __init__(
         self,
         features: int,
+        request_features: int,
         item_size: int,
         attributes: int,
         surfaces: int,
@@ -51,7 +55,7 @@ class RankerNetwork(nn.Module):
         tasks = len(binary_tasks) + len(seconds_tasks)
         inner = max(heads, item_size // heads * heads)
         self.heads, self.tasks, self.experts, self.id_dropout = heads, tasks, experts, id_dropout
-        self.binary, self.seconds = len(binary_tasks), len(seconds_tasks)
+        self.binary, self.seconds, self.request_features = len(binary_tasks), len(seconds_tasks), request_features
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("powers", 2.0 ** torch.arange(actions))
@@ -67,14 +71,15 @@ class RankerNetwork(nn.Module):
             nn.init.normal_(table.weight, std=0.05)
         hidden = expert_sizes[0]
         self.dropout = nn.Dropout(dropout)
-        self.of_row = nn.Linear(features + 3 * inner, experts * hidden + tasks * experts)
-        self.of_user = nn.Linear(inner + 3 * user_size, experts * hidden + tasks * experts, bias=False)
+        outputs = experts * hidden + tasks * experts
+        self.of_row = nn.Linear(features - request_features + 3 * inner, outputs)
+        self.of_request = nn.Linear(request_features + inner + 3 * user_size, outputs, bias=False)
         self.deeper = nn.ParameterList(
             nn.Parameter(torch.randn(experts, a, b) * (2 / a) ** 0.5) for a, b in pairwise(expert_sizes)
         )
-        outputs = [1] * self.binary + [len(edge) - 1 for edge in edges]
+        sizes = [1] * self.binary + [len(edge) - 1 for edge in edges]
         self.towers = nn.ModuleList(
-            nn.Sequential(nn.Linear(expert_sizes[-1], 32), nn.ReLU(), nn.Linear(32, size)) for size in outputs
+            nn.Sequential(nn.Linear(expert_sizes[-1], 32), nn.ReLU(), nn.Linear(32, size)) for size in sizes
         )
         self.hidden = hidden
         # One logit a position and task, learned beside the network; row 0 = unknown position, kept at 0.
@@ -87,8 +92,9 @@ class RankerNetwork(nn.Module):
 
     def forward(
         self,
-        features: Tensor,  # [N, F]
+        features: Tensor,  # [N, F - R]
         item: Tensor,  # [N, d]
+        request: Tensor,  # [B, R]
         history: Tensor,  # [B, L, d]
         known: Tensor,  # [B, L], 1 where there is a token
         actions: Tensor,  # [B, L]
@@ -98,8 +104,13 @@ class RankerNetwork(nn.Module):
         attribute: Tensor,  # [B, A]
         surface: Tensor,  # [B]
     ) -> Tensor:
-        """Serving, one request (B = 1): calibrated predictions ``[N, columns]``, in RankerSpec's order."""
-        logits = self.logits(features, item, history, known, actions, value, age, user, attribute, surface, None)
+        """Serving, one request (B = 1): calibrated predictions ``[N, columns]``, in RankerSpec's order.
+
+        Without empty slots in the history, but for a single one where there is no history at all.
+        """
+        logits = self.logits(
+            features, item, request, history, known, actions, value, age, user, attribute, surface, None
+        )
         columns = []
         if self.binary:
             stacked = torch.cat(logits[: self.binary], dim=1)
@@ -112,6 +123,7 @@ class RankerNetwork(nn.Module):
         self,
         features: Tensor,
         item: Tensor,
+        request: Tensor,
         history: Tensor,
         known: Tensor,
         actions: Tensor,
@@ -129,24 +141,29 @@ class RankerNetwork(nn.Module):
         tokens = self._tokens(history, actions, value, age) * known.unsqueeze(-1)
         attended = self._attend(self.query(item), tokens, known, row)
         candidate = self.candidate(item)
-        least, most = self.mean - CLIP / self.scale, self.mean + CLIP / self.scale
-        normal = (torch.maximum(torch.minimum(features, most), least) - self.mean) * self.scale
+        normal = self._normal(features, slice(self.request_features, None))
         inputs = self.dropout(torch.cat([normal, candidate, attended, candidate * attended], dim=1))
-        shift = self.of_row.bias + self.of_user(self._user(tokens, known, user, attribute, surface))
-        experts = self._experts(inputs, shift if row is None else shift.index_select(0, row))
-        return [tower(mixed) for tower, mixed in zip(self.towers, experts, strict=True)]
+        about = self.dropout(self._normal(request, slice(self.request_features)))
+        person = self._user(tokens, known, user, attribute, surface)
+        shift = self.of_row.bias + self.of_request(torch.cat([about, person], dim=1))
+        mixed = self._experts(inputs, shift if row is None else shift.index_select(0, row))
+        return [tower(mixed[:, t]) for t, tower in enumerate(self.towers)]
 
-    def _experts(self, inputs: Tensor, shift: Tensor) -> list[Tensor]:
-        """Each task's mixture of the experts, ``[N, size]``; one product an expert, so that nothing is transposed."""
+    def _normal(self, features: Tensor, columns: slice) -> Tensor:
+        """Of mean 0 and deviation 1, and cut: no feature, however strange its value, outweighs the others."""
+        mean, scale = self.mean[columns], self.scale[columns]
+        return (torch.clamp(features, mean - CLIP / scale, mean + CLIP / scale) - mean) * scale
+
+    def _experts(self, inputs: Tensor, shift: Tensor) -> Tensor:
+        """Each task's mixture of the experts, ``[N, tasks, size]``; one product an expert: nothing is transposed."""
         sizes = [self.hidden] * self.experts + [self.tasks * self.experts]
         weights, shifts = torch.split(self.of_row.weight, sizes), torch.split(shift, sizes, dim=1)
         *experts, gates = (torch.addmm(b, inputs, w.t()) for w, b in zip(weights, shifts, strict=True))
         experts = [torch.relu(expert) for expert in experts]
         for layer in self.deeper:
             experts = [torch.relu(expert @ weight) for expert, weight in zip(experts, layer.unbind(0), strict=True)]
-        shares = torch.softmax(gates.reshape(-1, self.tasks, self.experts), dim=2).flatten(1)
-        share = iter(torch.split(shares, 1, dim=1))  # by task, then by expert
-        return [_sum([next(share) * expert for expert in experts]) for _ in range(self.tasks)]
+        shares = torch.softmax(gates.reshape(-1, self.tasks, self.experts), dim=2)
+        return shares @ torch.stack(experts, dim=1)
 
     def position_logits(self, position: Tensor) -> Tensor:
         """What being shown at each place adds to the tasks' logits: ``[N] -> [N, tasks]``."""
@@ -156,7 +173,7 @@ class RankerNetwork(nn.Module):
         """(mean, median) seconds of the predicted distribution, each ``[N, 1]``."""
         edges, centres = getattr(self, f"edges_{s}"), getattr(self, f"centres_{s}")
         share = torch.softmax(logits, dim=1)
-        mean = (share * centres).sum(1, keepdim=True)
+        mean = share @ centres.unsqueeze(1)
         # Each bin adds its width as far as half of the distribution reaches into it: no search, no gather.
         size = centres.shape[0]
         before = share @ torch.triu(torch.ones(size, size), diagonal=1)
@@ -172,13 +189,12 @@ class RankerNetwork(nn.Module):
 
     def _attend(self, query: Tensor, tokens: Tensor, known: Tensor, row: Tensor | None) -> Tensor:
         keys, contents = self.key(tokens), self.content(tokens)
-        hidden_mask = (1 - known) * -1e4
         size = query.shape[1] // self.heads
-        if row is None:  # one history for all rows: a matrix product a head
+        if row is None:  # one history for all rows, without empty slots: a matrix product a head
             q = query.reshape(-1, self.heads, size).transpose(0, 1)
             k = keys[0].reshape(-1, self.heads, size).permute(1, 2, 0)
             v = contents[0].reshape(-1, self.heads, size).transpose(0, 1)
-            weight = torch.softmax(torch.bmm(q, k) * size**-0.5 + hidden_mask[0], dim=-1)
+            weight = torch.softmax(torch.bmm(q, k) * size**-0.5, dim=-1)
             return (weight @ v).transpose(0, 1).reshape(-1, query.shape[1])
         # Rows of one request side by side: [B, R] places, so that keys are never copied a row.
         first = torch.searchsorted(row, torch.arange(len(keys)))
@@ -189,7 +205,7 @@ class RankerNetwork(nn.Module):
         q = padded.reshape(len(keys), width, self.heads, size).transpose(1, 2)
         k = keys.reshape(len(keys), -1, self.heads, size).permute(0, 2, 3, 1)
         v = contents.reshape(len(contents), -1, self.heads, size).transpose(1, 2)
-        weight = torch.softmax(q @ k * size**-0.5 + hidden_mask[:, None, None, :], dim=-1)
+        weight = torch.softmax(q @ k * size**-0.5 + ((1 - known) * -1e4)[:, None, None, :], dim=-1)
         return (weight @ v).transpose(1, 2).reshape(-1, query.shape[1]).index_select(0, slot)
 
     def _user(self, tokens: Tensor, known: Tensor, user: Tensor, attribute: Tensor, surface: Tensor) -> Tensor:
@@ -199,7 +215,3 @@ class RankerNetwork(nn.Module):
         number = (attribute > 0).sum(1, keepdim=True).clamp(min=1)
         traits = self.attribute(attribute).sum(1) / number**0.5
         return torch.cat([average, self.user(user), traits, self.surface(surface)], dim=1)
-
-
-def _sum(parts: list[Tensor]) -> Tensor:
-    return reduce(torch.add, parts)

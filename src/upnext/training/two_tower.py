@@ -24,8 +24,9 @@ from upnext.training.interactions import Interactions
 from upnext.training.item_encoder import ItemTower, content_tensors
 from upnext.training.progress import Progress
 from upnext.training.sequences import sequences
+from upnext.training.serving_tower import ServingUserTower
 from upnext.training.tower_trainer import TowerTrainer
-from upnext.training.user_tower import DAY_MS, HOUR_MS, ServingUserTower, UserTower
+from upnext.training.user_tower import DAY_MS, HOUR_MS, UserTower
 from upnext.training.weights import Weights, save_weights
 from upnext.types import Float32, Int32
 

@@ -1,6 +1,6 @@
 """The user tower: who asks, what they watched, and when and where they ask -> one vector.
 
-It answers every position of a sequence at once in training, and only the last when serving: the same numbers.
+It answers every position of a sequence at once, as training needs it; serving_tower answers the last one alone.
 """
 
 from __future__ import annotations
@@ -138,27 +138,3 @@ class UserTower(nn.Module):
         counts = (attributes > 0).sum(1, keepdim=True).clamp(min=1)
         mean: Tensor = self.attribute(attributes).sum(1) / counts
         return mean
-
-
-class ServingUserTower(nn.Module):
-    """The user tower as it is served: one request a row, the example's age left out."""
-
-    def __init__(self, tower: UserTower) -> None:
-        super().__init__()
-        self.tower = tower
-
-    def forward(
-        self,
-        user: Tensor,
-        vectors: Tensor,
-        weight: Tensor,
-        at: Tensor,
-        now: Tensor,
-        attributes: Tensor,
-        surface: Tensor,
-    ) -> Tensor:
-        """Unit vectors ``[B, d]``; ``now`` and ``surface`` are ``[B]``, ``surface`` a vocabulary code."""
-        moment = now.unsqueeze(1)
-        age = torch.zeros_like(moment, dtype=vectors.dtype)
-        state: Tensor = self.tower(user, vectors, weight, at, moment, attributes, surface.unsqueeze(1), age)
-        return state[:, 0]
