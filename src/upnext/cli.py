@@ -5,6 +5,7 @@ Heavy imports happen inside the verbs, so that ``upnext --help`` is instant and 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -359,6 +360,9 @@ def need_training() -> None:
 
 def main() -> None:
     """The entry point: an UpnextError, or a file that cannot be read or written, is a sentence."""
+    compiler = logging.getLogger("upnext.compiled")  # says so when it keeps a user waiting
+    compiler.addHandler(logging.StreamHandler())
+    compiler.setLevel(logging.INFO)
     try:
         cli(standalone_mode=False)
     except UpnextError as error:

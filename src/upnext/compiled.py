@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from numba import njit
+
+_LOG = logging.getLogger("upnext.compiled")
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -17,6 +21,16 @@ def compiled(*signatures: str) -> Callable[[Loop], Loop]:
     compiled code is kept beside Python's own bytecode, releases the interpreter's lock, divides as numpy does, and
     checks no bounds: a loop must know that its indices are inside.
     """
-    return cast(
-        Callable[[Loop], Loop], njit(list(signatures), cache=True, nogil=True, error_model="numpy", boundscheck=False)
-    )
+
+    def machine_code(loop: Loop) -> Loop:
+        made = njit(list(signatures), cache=True, nogil=True, error_model="numpy", boundscheck=False)(loop)
+        if made.stats.cache_misses:
+            _say_once()
+        return cast(Loop, made)
+
+    return machine_code
+
+
+@cache
+def _say_once() -> None:
+    _LOG.info("Compiling loops for this machine: some seconds, once after an installation")

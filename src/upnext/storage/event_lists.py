@@ -24,6 +24,10 @@ _TYPE: Mapping[str, type] = {name: _PLAIN[dtype] for name, dtype in EVENT_SCHEMA
 _NULL = type(None)
 
 
+def all_null(column: list[Any]) -> bool:
+    return column.count(None) == len(column)
+
+
 def event_lists(events: pl.DataFrame | EventColumns) -> EventLists:
     """Every column of EVENT_SCHEMA; DataError, naming the column, where the events cannot be made that."""
     if not isinstance(events, pl.DataFrame):

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from upnext.errors import DataError
-from upnext.storage.event_lists import EventLists
+from upnext.storage.event_lists import EventLists, all_null
 from upnext.storage.frames import stored, vector_size
 from upnext.storage.keys import content_keys, given_keys, recommendation_hash, text_hashes
 from upnext.storage.log import ACCEPTED, DUPLICATE, IdKind
@@ -54,14 +54,15 @@ class Write:
 
     def encode(self, kind: IdKind, names: Sequence[str]) -> Int32:
         """The codes of the ids, ``[N]``; unknown ids get the next codes in the order of their first row."""
-        known, fresh = self._known[kind], self.fresh.setdefault(kind, {})
-        missing = [name for name in dict.fromkeys(names) if name not in known and name not in fresh]
+        known, fresh, distinct = self._known[kind], self.fresh.setdefault(kind, {}), dict.fromkeys(names, -1)
+        missing = [name for name in distinct if name not in known and name not in fresh]
         if missing:
             fresh.update(self._stored_codes(kind, missing))
             if added := [name for name in missing if name not in fresh]:
                 fresh.update(self._add(kind, added))
-        codes = ((known[name] if name in known else fresh[name]) for name in names)
-        return np.fromiter(codes, np.int32, len(names))
+        for name in distinct:
+            distinct[name] = known[name] if name in known else fresh[name]
+        return np.fromiter(map(distinct.__getitem__, names), np.int32, len(names))
 
     def _stored_codes(self, kind: IdKind, names: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -142,24 +143,31 @@ def _inserts(columns: Mapping[str, Sequence[object]], count: int) -> Iterator[tu
 
 def _received_at(events: EventLists, least: int | None) -> list[int | None]:
     """When each event was received, no earlier than ``least``; None where that is when it happened."""
-    times = zip(events["received_at"], events["happened_at"], strict=True)
-    received = [happened if at is None else at for at, happened in times]
+    given, happened_at = events["received_at"], events["happened_at"]
+    if least is None and (given == happened_at or all_null(given)):  # as in an import
+        return [None] * len(given)
+    received = [happened if at is None else at for at, happened in zip(given, happened_at, strict=True)]
     if least is not None:
         received = [max(at, least) for at in received]
-    return [None if at == happened else at for at, happened in zip(received, events["happened_at"], strict=True)]
+    return [None if at == happened else at for at, happened in zip(received, happened_at, strict=True)]
+
+
+def _surfaces(names: list[str | None]) -> list[str]:
+    return [""] * len(names) if all_null(names) else [name or "" for name in names]
 
 
 def _event_columns(
     events: EventLists, received_at: list[int | None], write: Write, first: int
 ) -> dict[str, Sequence[object]]:
     """The columns to insert; those that are null throughout are left out."""
-    value = np.array(events["value"], np.float64)
+    value = np.array(events["value"], np.float64)  # null is NaN
     value[~np.isfinite(value)] = np.nan
+    known = np.count_nonzero(~np.isnan(value)) == len(value) - events["value"].count(None)
     codes: dict[str, Int64] = {
         "type": write.encode("event_type", events["event_type"]).astype(np.int64),
         "user": write.encode("user", events["user_id"]).astype(np.int64),
         "item": write.encode("item", events["item_id"]).astype(np.int64),
-        "surface": write.encode("surface", [surface or "" for surface in events["surface"]]).astype(np.int64),
+        "surface": write.encode("surface", _surfaces(events["surface"])).astype(np.int64),
         "recommendation": recommendation_hash(events["recommendation_id"]),
     }
     high, low = _keys(events, value, codes)
@@ -173,19 +181,20 @@ def _event_columns(
         **{name: column.tolist() for name, column in codes.items()},
     }
     optional = {
-        "value": [None if number != number else number for number in value.tolist()],
+        "value": events["value"] if known else [None if number != number else number for number in value.tolist()],
         "received_at": received_at,
         **{name: events[name] for name in _AS_GIVEN},
     }
-    columns.update({name: column for name, column in optional.items() if any(entry is not None for entry in column)})
+    columns.update({name: column for name, column in optional.items() if not all_null(column)})
     return columns
 
 
 def _keys(events: EventLists, value: Float64, codes: Mapping[str, Int64]) -> tuple[list[int], list[int]]:
     """The idempotency keys: of the event_id where one was given, else of the content."""
-    given = [row for row, event_id in enumerate(events["event_id"]) if event_id is not None]
+    event_id, position = events["event_id"], events["position"]
+    given = [] if all_null(event_id) else [row for row, name in enumerate(event_id) if name is not None]
     if len(given) == len(value):
-        return given_keys(events["event_id"])
+        return given_keys(event_id)
     with np.errstate(over="ignore"):  # what is too large for 32 bits is infinite there
         single = value.astype(np.float32) + np.float32(0)  # + 0: one zero
     content = (
@@ -194,11 +203,11 @@ def _keys(events: EventLists, value: Float64, codes: Mapping[str, Int64]) -> tup
         codes["surface"],
         single.astype(np.float64).view(np.int64),
         codes["recommendation"],
-        np.array([-1 if position is None else position for position in events["position"]], np.int64),
+        np.nan_to_num(np.array(position, np.float64), nan=-1).astype(np.int64),  # small numbers: exact in float64
         text_hashes(events["session_id"]),
         text_hashes(events["context"]),
     )
     high, low = (column.tolist() for column in content_keys(np.array(events["happened_at"], np.int64), content))
-    for row, given_high, given_low in zip(given, *given_keys([events["event_id"][row] for row in given]), strict=True):
+    for row, given_high, given_low in zip(given, *given_keys([event_id[row] for row in given]), strict=True):
         high[row], low[row] = given_high, given_low
     return high, low
