@@ -25,8 +25,9 @@ epochs = 2
 [candidates.two_tower]
 embedding_size = 16
 epochs = 1
-[ranking]
-epochs = 1
+[ranking]  # enough steps for a ranker that an untrained one cannot beat by luck
+epochs = 6
+batch_size = 128
 embedding_size = 16
 expert_sizes = [16, 8]
 [training]
