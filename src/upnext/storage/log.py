@@ -107,7 +107,7 @@ class Log(Protocol):
         """
 
     def item_parts(self, after: int = 0) -> Iterator[pl.DataFrame]:
-        """The rows of ``read_items`` as of one moment, by code, in frames of bounded size; none where nothing changed."""
+        """The rows of ``read_items`` as of one moment, by code, in frames of bounded size; none if nothing changed."""
 
     def identity(self) -> tuple[int, int]:
         """A number that no other log has, and the latest revision of its items and users: what a copy belongs to."""

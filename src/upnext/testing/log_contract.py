@@ -63,6 +63,7 @@ class LogContract:
         assert pl.concat(log.item_parts(revision))["item_id"].to_list() == ["b"]
 
     def test_an_identity_of_its_own(self, opened: Callable[[], Log], tmp_path: Path) -> None:
+        (tmp_path / "other").mkdir()
         log, other = opened(), self.open(tmp_path / "other")
         number, revision = log.identity()
         assert opened().identity() == (number, revision)
