@@ -21,7 +21,7 @@ LONGEST = 400
 
 STAGES = ("candidates", "features", "ranking", "reranking")
 DATA = {"types", "ids", "errors"}
-NEUTRAL = DATA | {"stages", "config", "content", "compiled", "rows", "packed"}
+NEUTRAL = DATA | {"stages", "config", "content", "compiled", "rows", "packed", "vectors"}
 
 # What each part below build.py may import, besides itself. Everything else may import all that is below it.
 ALLOWED = {
@@ -31,6 +31,7 @@ ALLOWED = {
     "content": DATA | {"compiled"},
     "rows": DATA,
     "packed": DATA | {"compiled", "rows"},
+    "vectors": DATA | {"compiled", "rows"},
     "compiled": set(),
     **dict.fromkeys(STAGES, NEUTRAL),
     "pipeline": NEUTRAL | set(STAGES),

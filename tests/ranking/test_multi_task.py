@@ -130,20 +130,20 @@ def test_items_that_were_never_embedded_score_as_unknown(ranker: MultiTask) -> N
 
 def test_a_new_item_is_embedded_from_its_content(folder: Path, fitted: FittedRanker) -> None:
     vectors = ItemVectors.load(folder)
-    before = vectors().copy()
+    everything = np.arange(ITEMS + 3)
+    before = vectors()[everything]
     more = rankers.content(ITEMS + 3)
     codes = np.array([ITEMS + 2, 4], np.int32)
     vectors.upsert(codes, more.take(codes).columns())
-    assert vectors().shape[0] >= ITEMS + 3
-    assert np.abs(vectors()[ITEMS + 2]).max() > 0
-    assert (vectors()[ITEMS] == 0).all()  # made room for, never embedded
-    np.testing.assert_allclose(vectors()[0], before[0])
-    np.testing.assert_array_equal(vectors()[[4]].shape, (1, 16))
+    assert len(vectors()) == ITEMS + 3
+    again = vectors()[everything]
+    assert np.abs(again[ITEMS + 2]).max() > 0
+    assert (again[ITEMS] == 0).all()  # made room for, never embedded
+    np.testing.assert_allclose(again[0], before[0])
     vectors.upsert(codes[:0], more.take(codes[:0]).columns())
-    again = vectors().copy()
     vectors.upsert(np.arange(ITEMS, dtype=np.int32), fitted.content.columns())
-    np.testing.assert_allclose(vectors()[:ITEMS], before, atol=1e-5)
-    np.testing.assert_array_equal(vectors()[ITEMS:], again[ITEMS:])
+    np.testing.assert_allclose(vectors()[everything[:ITEMS]], before[:ITEMS], atol=1e-3)
+    np.testing.assert_array_equal(vectors()[everything[ITEMS:]], again[ITEMS:])
 
 
 @pytest.mark.parametrize(("binary", "seconds"), [(("click",), ()), ((), ("watch", "listen"))])

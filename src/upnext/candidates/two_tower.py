@@ -21,6 +21,7 @@ from upnext.candidates.remembered import Remembered
 from upnext.content import ItemContent, Vocabulary, place_users
 from upnext.errors import ArtifactError
 from upnext.types import NO_ITEM, Bool, Candidates, Float32, Int32, Int64, Ragged, Requests
+from upnext.vectors import Vectors
 
 USER_TOWER_FILE = "user_tower.onnx"
 ITEM_TOWER_FILE = "item_tower.onnx"
@@ -29,6 +30,7 @@ SETTINGS_FILE = "two_tower.json"
 
 REQUESTS = 1024  # requests a run of the user tower
 ITEMS = 8192  # items a run of the item tower
+SCANNED = 1 << 16  # items at once of an exact search
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class TwoTower:
         self,
         user_tower: Any,
         item_tower: Any,
-        vectors: Float32,
+        vectors: Vectors,
         index: ItemIndex,
         vocabulary: Vocabulary,
         history_size: int,
@@ -86,7 +88,7 @@ class TwoTower:
         attributes: Callable[[Int32], Int32],
         surfaces: Callable[[Any], Int32],
     ) -> None:
-        """``vectors[code]`` are unit item vectors, zeros where unknown; ``weight``, ``least`` are by event type.
+        """``vectors`` are unit item vectors, zeros where unknown; ``weight``, ``least`` are by event type.
 
         ``attributes(user codes [B])`` and ``surfaces(surface codes [B])`` give vocabulary codes of now
         (content.encode_users, content.encode_surfaces); the towers are ONNX Runtime sessions.
@@ -94,7 +96,6 @@ class TwoTower:
         self.vocabulary = vocabulary
         self._user_tower, self._item_tower = user_tower, item_tower
         self._vectors, self._index = vectors, index
-        self._known: Bool = np.asarray(vectors.any(axis=1))  # never longer than the vectors: readers take it first
         self._history_size = history_size
         self._weight, self._least = weight, least
         self._attributes, self._surfaces = attributes, surfaces
@@ -115,13 +116,13 @@ class TwoTower:
         """Raises ArtifactError when a file is missing, damaged, or does not fit the others."""
         index, vocabulary = ItemIndex.load(directory), Vocabulary.load(directory)
         try:
-            vectors = np.load(directory / VECTORS_FILE, allow_pickle=False)
+            vectors = Vectors.load(directory / VECTORS_FILE)
             settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
             size, history_size = int(settings["embedding_size"]), int(settings["history_size"])
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{directory}: no readable two-tower model ({error}). Run `upnext train`.") from error
-        if vectors.shape[1] != size or index.size != size:
-            found = f"item vectors of length {vectors.shape[1]}, an index of {index.size}, towers of {size}"
+        if vectors.size != size or index.size != size:
+            found = f"item vectors of length {vectors.size}, an index of {index.size}, towers of {size}"
             raise ArtifactError(f"{directory}: {found} do not belong together. Run `upnext train`.")
         towers = open_session(directory / USER_TOWER_FILE), open_session(directory / ITEM_TOWER_FILE)
         return cls(*towers, vectors, index, vocabulary, history_size, weight, least, attributes, surfaces)
@@ -144,10 +145,9 @@ class TwoTower:
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
         queries = self.user_vectors(requests)
         request, scores = candidates.request, np.zeros(len(candidates), np.float32)
-        rows = np.flatnonzero(self._has_vector(candidates.item))
-        vectors = self._vectors
-        for some in np.split(rows, range(1 << 16, len(rows), 1 << 16)):
-            scores[some] = np.einsum("nd,nd->n", vectors[candidates.item[some]], queries[request[some]])
+        for first in range(0, len(candidates), 1 << 16):
+            some = slice(first, first + (1 << 16))
+            scores[some] = np.einsum("nd,nd->n", self._vectors[candidates.item[some]], queries[request[some]])
         return scores
 
     def user_vectors(self, requests: Requests) -> Float32:
@@ -175,13 +175,7 @@ class TwoTower:
             return
         embedded = self.embed_items(content)
         with self._lock:
-            missing = int(codes.max()) + 1 - len(self._vectors)
-            if missing > 0:
-                room = max(missing, len(self._vectors))
-                self._vectors = np.concatenate([self._vectors, np.zeros((room, embedded.shape[1]), np.float32)])
-                self._known = np.concatenate([self._known, np.zeros(room, np.bool_)])
-            self._vectors[codes] = embedded  # in place: a reader meets the old numbers or the new, both sensible
-            self._known[codes] = True
+            self._vectors.put(codes, embedded)
             self._change(codes, embedded)
 
     def remove(self, codes: Int32) -> None:
@@ -199,9 +193,9 @@ class TwoTower:
         with self._rebuilding:
             with self._lock:
                 self._meanwhile = []
-                codes, vectors = np.sort(self._index.codes()), self._vectors
+                codes = self._index.codes()
             try:
-                fresh = ItemIndex.build(codes, vectors[codes])
+                fresh = ItemIndex.build_of(codes, self._vectors)
             except BaseException:
                 self._meanwhile = None
                 raise
@@ -212,15 +206,21 @@ class TwoTower:
 
     def recall(self, queries: Float32, k: int) -> float:
         """Share of the exact k nearest of ``queries [n, d]`` that the index finds; 1 where there is nothing to find."""
-        index, vectors = self._index, self._vectors
+        index = self._index
         codes = index.codes()
         k = min(k, len(codes))
         if k == 0 or not len(queries):
             return 1.0
-        found, hits = index.search(queries, k)[0], 0
-        for query, mine in zip(queries, found, strict=True):
-            exact = codes[np.argpartition(vectors[codes] @ query, len(codes) - k)[len(codes) - k :]]
-            hits += len(np.intersect1d(exact, mine))
+        exact, scores = np.empty((len(queries), 0), np.int32), np.empty((len(queries), 0), np.float32)
+        for first in range(0, len(codes), SCANNED):
+            some = codes[first : first + SCANNED]
+            exact = np.concatenate([exact, np.broadcast_to(some, (len(queries), len(some)))], axis=1)
+            scores = np.concatenate([scores, queries @ self._vectors[some].T], axis=1)
+            if scores.shape[1] > k:
+                best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+                exact, scores = np.take_along_axis(exact, best, axis=1), np.take_along_axis(scores, best, axis=1)
+        found = index.search(queries, k)[0]
+        hits = sum(len(np.intersect1d(best, mine)) for best, mine in zip(exact, found, strict=True))
         return hits / (k * len(queries))
 
     def latest_queries(self, most: int) -> Float32:
@@ -236,11 +236,10 @@ class TwoTower:
 
     def _embed_users(self, requests: Requests) -> Float32:
         preferred = preference(requests.acted, self._weight, self._least) * self._has_vector(requests.acted.item)
-        vectors = self._vectors
         recent = recent_items(requests, preferred, self._history_size)
         inputs: dict[str, Any] = {
             "user": place_users(requests.user, self.vocabulary),
-            "vectors": vectors[np.maximum(recent.item, 0)] * (recent.weight > 0)[:, :, None],
+            "vectors": self._vectors[recent.item],
             "weight": recent.weight,
             "at": recent.at,
             "now": requests.now,
@@ -252,17 +251,14 @@ class TwoTower:
         return np.where(anything[:, None], self._user_tower.run(None, read)[0], 0).astype(np.float32)
 
     def _has_vector(self, item: Int32) -> Bool:
-        known = self._known
-        inside = (item >= 0) & (item < len(known))
-        return inside & known[np.where(inside, item, 0)]
+        return np.asarray(self._vectors[item].any(axis=-1))
 
     def _toward_anchors(self, vectors: Float32, anchors: Ragged) -> Float32:
         if not len(anchors.item):
             return vectors
         request = np.repeat(np.arange(len(vectors)), np.diff(anchors.offsets))
-        known = self._has_vector(anchors.item)
         total = np.zeros_like(vectors)
-        np.add.at(total, request[known], self._vectors[anchors.item[known]])
+        np.add.at(total, request, self._vectors[anchors.item])
         length = np.linalg.norm(total, axis=1, keepdims=True)
         toward = total / np.maximum(length, np.float32(1e-12))
         return np.where((np.diff(anchors.offsets) > 0)[:, None], toward, vectors)

@@ -19,6 +19,7 @@ import onnxruntime as ort
 from upnext.errors import ArtifactError
 from upnext.ranking.tokens import Tokens, tokens
 from upnext.types import Candidates, Column, Float32, Int32, Requests
+from upnext.vectors import Vectors
 
 SCORER_FILE = "scorer.onnx"
 ITEM_ENCODER_FILE = "item_encoder.onnx"
@@ -80,12 +81,12 @@ class MultiTask:
         self,
         spec: RankerSpec,
         scorer: ort.InferenceSession,
-        item_vectors: Callable[[], Float32],
+        item_vectors: Callable[[], Vectors],
         user_inputs: UserInputs,
         event_names: Callable[[], Sequence[str]],
         threads: int = 1,
     ) -> None:
-        """``item_vectors()`` is ``[I, d]``; items beyond it score as an item of which nothing is known.
+        """Items without a vector in ``item_vectors()`` score as an item of which nothing is known.
 
         ``threads`` work on one request.
         """
@@ -137,9 +138,7 @@ class MultiTask:
         return np.concatenate(scored) if running else scored[0]
 
     def _gather(self, items: Int32) -> Float32:
-        vectors = self._vectors()
-        known = (items >= 0) & (items < len(vectors))
-        return vectors[np.where(known, items, 0)] * known[:, None].astype(np.float32)
+        return self._vectors()[items]
 
 
 def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
