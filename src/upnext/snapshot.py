@@ -23,7 +23,7 @@ from upnext.storage.log import Log
 
 _LOG = logging.getLogger("upnext.snapshot")
 
-FORMAT = 1
+FORMAT = 2
 FILE = "var/state.npz"  # in the home
 _ABOUT = "about"
 
