@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from upnext.candidates.index import INDEX_FILE, ItemIndex
 from upnext.candidates.remembered import Remembered
 from upnext.candidates.topk import best, best_of_matrix, none, stack
 from upnext.errors import ArtifactError
-from upnext.types import NO_ITEM, Candidates, Float32, Int64, Requests
+from upnext.types import NO_ITEM, Candidates, Float32, Int32, Int64, Requests
 
 CELLS = 1 << 24  # scores held at once: 64 MB
 REQUESTS = 1024  # requests folded in at once
@@ -28,7 +28,8 @@ ROWS = 1 << 16  # pairs scored at once
 class ALSFactors:
     """What training leaves behind. A (user, item) of summed event weight w has confidence 1 + ``alpha`` * w."""
 
-    item: Float32  # [I, d]
+    item: Float32  # [n, d], of the items that somebody acted on: most of a large catalogue were never
+    codes: Int32  # [n], theirs, rising
     regularization: float
     alpha: float
     index: ItemIndex | None = None  # None = few enough items to score them all
@@ -36,6 +37,7 @@ class ALSFactors:
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         np.save(directory / "item_factors.npy", self.item, allow_pickle=False)
+        np.save(directory / "item_codes.npy", self.codes, allow_pickle=False)
         settings = {"regularization": self.regularization, "alpha": self.alpha}
         (directory / "als.json").write_text(json.dumps(settings), encoding="utf-8")
         if self.index is not None:
@@ -46,12 +48,15 @@ class ALSFactors:
         """Raises ArtifactError when a file is missing or damaged."""
         try:
             item = np.load(directory / "item_factors.npy", allow_pickle=False)
+            codes = np.load(directory / "item_codes.npy", allow_pickle=False)
             settings = json.loads((directory / "als.json").read_text(encoding="utf-8"))
             regularization, alpha = float(settings["regularization"]), float(settings["alpha"])
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{directory}: no readable ALS factors ({error}). Run `upnext train`.") from error
+        if codes.shape != item.shape[:1]:
+            raise ArtifactError(f"{directory}: {len(item)} factors and {len(codes)} codes. Run `upnext train`.")
         index = ItemIndex.load(directory) if (directory / INDEX_FILE).exists() else None
-        return cls(item, regularization, alpha, index)
+        return cls(item, codes, regularization, alpha, index)
 
 
 class ALS:
@@ -61,7 +66,9 @@ class ALS:
 
     def __init__(self, factors: ALSFactors, weight: Float32, least: Float32) -> None:
         """``weight`` and ``least`` by event type code, as ``event_weights`` makes them."""
-        self._item = np.ascontiguousarray(factors.item, np.float32)
+        self._item, self._codes = np.ascontiguousarray(factors.item, np.float32), factors.codes
+        self._row: Int32 = np.full(int(self._codes.max(initial=-1)) + 2, len(self._item), np.int32)
+        self._row[self._codes] = np.arange(len(self._item))  # the last place stays for all beyond
         self._alpha = factors.alpha
         self._index = factors.index
         self._weight, self._least = weight, least
@@ -74,6 +81,7 @@ class ALS:
             return none(len(requests))
         users = self._users(requests)
         request, item = not_to_propose(requests)
+        item = self._rows(item)
         inside = item < len(self._item)
         request, item = request[inside], item[inside]
         width = len(self._item) if self._index is None else k + int(np.bincount(request, minlength=1).max())
@@ -84,9 +92,9 @@ class ALS:
         return stack(parts)
 
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
-        users, request, item = self._users(requests), candidates.request, candidates.item
+        users, request, item = self._users(requests), candidates.request, self._rows(candidates.item)
         scores = np.zeros(len(item), np.float32)
-        known = np.flatnonzero((item >= 0) & (item < len(self._item)))
+        known = np.flatnonzero(item < len(self._item))
         for rows in _slices(len(known), ROWS):
             some = known[rows]
             scores[some] = np.einsum("nd,nd->n", users[request[some]], self._item[item[some]])
@@ -95,12 +103,17 @@ class ALS:
     def fold_in(self, requests: Requests) -> Float32:
         """User vectors ``[B, d]`` that solve the ALS equation for each history; 0 where nothing is known."""
         seen = visits(requests, self._weight, self._least)
+        seen = replace(seen, item=self._rows(seen.item))
         seen = seen.keep(seen.item < len(self._item)).summed()
         users = np.zeros((len(requests), self._item.shape[1]), np.float32)
         liked = np.flatnonzero(np.diff(seen.offsets))
         for rows in _slices(len(liked), REQUESTS):
             users[liked[rows]] = self._solve(seen, liked[rows])
         return users
+
+    def _rows(self, item: Int32) -> Int32:
+        """The row of each item's factors; one beyond the last where it has none, or is no item (-1)."""
+        return self._row[np.minimum(item.view(np.uint32), len(self._row) - 1)]
 
     def _solve(self, seen: Visits, some: Int64) -> Float32:
         """(Y'Y + reg I + Y' (C - I) Y) x = Y' C 1 for the requests ``some``, of which each has a visit."""
@@ -112,19 +125,20 @@ class ALS:
         target = np.einsum("bm,bmd->bd", confidence, taken)
         return np.linalg.solve(normal, target[:, :, None])[:, :, 0]
 
-    def _nearest(self, users: Float32, request: Int64, item: Int64, k: int) -> Candidates:
-        """The k items with the highest positive scores, without the pairs (request, item)."""
+    def _nearest(self, users: Float32, request: Int64, item: Int32, k: int) -> Candidates:
+        """The k items with the highest positive scores, without the pairs (request, row)."""
         if self._index is None:
             scores = users @ self._item.T
             scores[request, item] = 0
-            return best_of_matrix(scores, k)
-        refused = np.sort(request * len(self._item) + item)
-        found, scores = self._index.search(users, k + int(np.bincount(request, minlength=1).max()))
-        key = np.arange(len(users))[:, None] * len(self._item) + found
-        row, column = np.nonzero((scores > 0) & (found != NO_ITEM) & ~np.isin(key, refused))
-        order = np.lexsort((found[row, column], row))
+            found = best_of_matrix(scores, k)
+            return replace(found, item=self._codes[found.item])
+        refused = np.sort(request << 32 | self._codes[item])
+        near, scores = self._index.search(users, k + int(np.bincount(request, minlength=1).max()))
+        key = np.arange(len(users))[:, None] << 32 | near
+        row, column = np.nonzero((scores > 0) & (near != NO_ITEM) & ~np.isin(key, refused))
+        order = np.lexsort((near[row, column], row))
         row, column = row[order], column[order]
-        return best(row, found[row, column], scores[row, column], len(users), k)
+        return best(row, near[row, column], scores[row, column], len(users), k)
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:
