@@ -28,6 +28,7 @@ SETTINGS_FILE = "index.json"
 EXACT_BELOW = 200_000
 GRAPH_QUANTISER_FROM = 1_000_000
 SEED = 1234
+SAMPLE, SWEEPS = 40, 8  # vectors a cell, and sweeps, of the k-means that places the cells
 AT_ONCE = 1 << 17  # vectors put in at once
 
 
@@ -111,7 +112,7 @@ class ItemIndex:
         for first in range(0, len(codes), AT_ONCE):
             rows = np.arange(first, min(first + AT_ONCE, len(codes)))
             main.add(np.ascontiguousarray(read(rows), np.float32))
-        return cls(main, codes, 0 if exact else max(8, cells // 64))
+        return cls(main, codes, 0 if exact else max(32, cells // 64))
 
     def search(self, queries: Float32, k: int) -> tuple[Int32, Float32]:
         """The best k items of each query: codes ``[B, k]`` (-1 = none) and scores (-inf there).
@@ -240,8 +241,8 @@ def _inverted_file(n: int, read: Callable[[Int64], Float32], size: int, cells: i
     graph = n >= GRAPH_QUANTISER_FROM
     kind = f"IVF{cells}_HNSW32,SQ8" if graph else f"IVF{cells},SQ8"
     index = faiss.index_factory(size, kind, faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter = 10
+    index.cp.niter = SWEEPS
     index.cp.seed = SEED
-    rows = np.random.default_rng(SEED).choice(n, min(n, 64 * cells), replace=False)
+    rows = np.random.default_rng(SEED).choice(n, min(n, SAMPLE * cells), replace=False)
     index.train(np.ascontiguousarray(read(np.sort(rows)), np.float32))
     return index
