@@ -102,11 +102,8 @@ class SQLiteLog:
         return pl.concat(parts) if parts else self._read_table("items", ITEM_SCHEMA, _NEVER)
 
     def item_parts(self, after: int = 0) -> Iterator[pl.DataFrame]:
-        # All items are read in the order in which they lie; what changed is looked up by its revision.
-        order = "NOT INDEXED" if after <= 0 else ""
-        query = f"{_selected('items', ITEM_SCHEMA)} {order} WHERE revision > ? ORDER BY code"
         with self._connection() as db:
-            cursor = db.execute(query, (after,))  # one statement sees one moment
+            cursor = db.execute(_changed("items", ITEM_SCHEMA, after), (after,))  # one statement sees one moment
             while rows := cursor.fetchmany(_ITEMS_A_PART):
                 yield _frame(ITEM_SCHEMA, rows)
 
@@ -182,8 +179,7 @@ class SQLiteLog:
 
     def _read_table(self, table: str, schema: Mapping[str, pl.DataType], after: int) -> pl.DataFrame:
         with self._connection() as db:
-            query = f"{_selected(table, schema)} WHERE revision > ? ORDER BY code"
-            rows = db.execute(query, (after,)).fetchall()
+            rows = db.execute(_changed(table, schema, after), (after,)).fetchall()
         if not rows and table in self._nothing:  # the usual news, several times a second
             return self._nothing[table]
         frame = _frame(schema, rows)
@@ -192,9 +188,11 @@ class SQLiteLog:
         return frame
 
 
-def _selected(table: str, schema: Mapping[str, pl.DataType]) -> str:
+def _changed(table: str, schema: Mapping[str, pl.DataType], after: int) -> str:
+    """Rows of a later revision, by code: all of them as they lie, few by their index, which SQLite would not choose."""
     names = [name if number else "id" for number, name in enumerate(schema)]
-    return f"SELECT {', '.join(names)}, code, deleted, revision FROM {table}"
+    through = f"INDEXED BY {table}_revision" if after > 0 else "NOT INDEXED"
+    return f"SELECT {', '.join(names)}, code, deleted, revision FROM {table} {through} WHERE revision > ? ORDER BY code"
 
 
 def _frame(schema: Mapping[str, pl.DataType], rows: Sequence[Sequence[object]]) -> pl.DataFrame:
