@@ -21,7 +21,7 @@ LONGEST = 400
 
 STAGES = ("candidates", "features", "ranking", "reranking")
 DATA = {"types", "ids", "errors"}
-NEUTRAL = DATA | {"stages", "config", "content", "compiled"}
+NEUTRAL = DATA | {"stages", "config", "content", "compiled", "rows", "packed", "vectors"}
 
 # What each part below build.py may import, besides itself. Everything else may import all that is below it.
 ALLOWED = {
@@ -29,6 +29,9 @@ ALLOWED = {
     "stages": DATA,
     "config": DATA,
     "content": DATA | {"compiled"},
+    "rows": DATA,
+    "packed": DATA | {"compiled", "rows"},
+    "vectors": DATA | {"compiled", "rows"},
     "compiled": set(),
     **dict.fromkeys(STAGES, NEUTRAL),
     "pipeline": NEUTRAL | set(STAGES),

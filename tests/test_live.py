@@ -163,7 +163,7 @@ def test_without_events_the_state_stays_empty_but_names_are_known(log: SQLiteLog
     append(log, (0, "click", "ann", "fox"), (1, "click", "ann", "owl"))
     live = Live(log, CONFIG, events=False)
     assert items(asked(live, "ann").acted, live) == []
-    assert live.catalogue.ids.names == ["fox", "owl"]
+    assert list(live.catalogue.ids.names) == ["fox", "owl"]
     assert live.roles.names == ["click"]
     whole = live.all_events()
     assert whole.item.tolist() == [0, 1]

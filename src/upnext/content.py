@@ -232,7 +232,7 @@ def _frequent(codes: Int32, names: Names, least: int) -> list[str]:
 
 def _words(titles: Sequence[str]) -> pl.Series:
     """Lists of lower-case words, one list a title."""
-    series = pl.Series("word", titles, dtype=pl.String).fill_null("")
+    series = pl.Series("word", list(titles), dtype=pl.String).fill_null("")
     return series.str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+")
 
 

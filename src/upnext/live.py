@@ -29,7 +29,9 @@ class Tailed(Protocol):
 
     def read_events(self, after: int = -1, limit: int | None = None) -> Events: ...
 
-    def read_items(self, after: int = 0) -> pl.DataFrame: ...
+    def item_parts(self, after: int = 0) -> Iterator[pl.DataFrame]: ...
+
+    def identity(self) -> tuple[int, int]: ...
 
     def read_users(self, after: int = 0) -> pl.DataFrame: ...
 
@@ -64,7 +66,9 @@ class Live:
         )
         self.offset = -1
         self.latest = 0  # received_at of the newest event, ms
-        self._revision_items = self._revision_users = 0
+        self.items_revision = 0  # the latest revision of an item that was read
+        self.items_read = 0  # rows of items that were read: what a saved catalogue would spare the next start
+        self._revision_users = 0
         self._marks: Marks | None = None
         self._events = events
         self._lock = threading.Lock()
@@ -72,11 +76,6 @@ class Live:
             self.roles.learn(log.ids("event_type"))
             restore(self)
         self.refresh()
-
-    @property
-    def items_revision(self) -> int:
-        """The latest revision of an item that was read."""
-        return self._revision_items
 
     @contextmanager
     def still(self) -> Iterator[None]:
@@ -106,17 +105,23 @@ class Live:
             return np.empty(0, np.int32)
         self.roles.learn(self.log.ids("event_type"))
         self.surfaces.extend(self.log.ids("surface", len(self.surfaces)))
-        items = self.log.read_items(self._revision_items)
-        changed = self.catalogue.apply(items)
+        changed = self._refresh_items()
         users = self.log.read_users(self._revision_users)
         self.users.apply(users, self.catalogue)
         self.promises.changed(changed)
-        if len(items):
-            self._revision_items = int(items["revision"].max() or 0)  # type: ignore[arg-type]
         if len(users):
             self._revision_users = int(users["revision"].max() or 0)  # type: ignore[arg-type]
         self._marks = marks  # what came after them is news again, at worst read twice
         return changed
+
+    def _refresh_items(self) -> Int32:
+        changed, latest = [np.empty(0, np.int32)], self.items_revision
+        for items in self.log.item_parts(self.items_revision):
+            changed.append(self.catalogue.apply(items))
+            latest = max(latest, int(items["revision"].max() or 0))  # type: ignore[arg-type]
+        self.items_revision = latest
+        self.items_read += sum(map(len, changed))
+        return np.concatenate(changed)
 
     def all_events(self) -> Events:
         """The whole log in the order received."""

@@ -22,7 +22,7 @@ from upnext.live import Live, Tailed
 
 _LOG = logging.getLogger("upnext.snapshot")
 
-FORMAT = 2
+FORMAT = 3
 FILE = "var/state.npz"  # in the home
 _ABOUT = "about"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,7 @@ WEIGHT, LEAST = np.array([1, 2], np.float32), np.array([-np.inf, -np.inf], np.fl
 @cache
 def factors() -> ALSFactors:
     vectors = np.abs(np.random.default_rng(3).normal(size=(ITEMS, SIZE))).astype(np.float32)
-    return ALSFactors(vectors, regularization=0.1, alpha=5.0)
+    return ALSFactors(vectors, np.arange(ITEMS, dtype=np.int32), regularization=0.1, alpha=5.0)
 
 
 def some_requests() -> Requests:
@@ -93,6 +94,26 @@ def test_anchors_are_the_history() -> None:
     allowed = alone.keep(~np.isin(alone.item, [1, 2, 3]))
     np.testing.assert_array_equal(anchored.of_request(0).item, allowed.item[:5])
     np.testing.assert_array_equal(anchored.of_request(1).item, usual.item)
+
+
+@pytest.mark.parametrize("make", [factors, indexed])
+def test_items_between_those_with_factors_change_nothing(make: Callable[[], ALSFactors]) -> None:
+    """The same items under codes twice as large: the ones between them are strangers."""
+    plain = make()
+    codes = 2 * plain.codes
+    index = None if plain.index is None else ItemIndex.build(codes, plain.item)
+    spread = replace(plain, codes=codes, index=index)
+    near, far = requests_of([[1, 2, 3], [], [5]]), requests_of([[2, 4, 9, 6], [7, 10_001], [-1, 10]])
+    for source, asked in ((ALS(plain, WEIGHT, LEAST), near), (ALS(spread, WEIGHT, LEAST), far)):
+        found = source(asked, 6)
+        if asked is near:
+            expected, score = found, source.score(asked, found)
+            continue
+        np.testing.assert_array_equal(found.item, 2 * expected.item)
+        np.testing.assert_allclose(scores_of(found), scores_of(expected), rtol=1e-5)
+        np.testing.assert_allclose(source.score(asked, found), score, rtol=1e-5)
+        strangers = replace(found, item=found.item + 1)
+        assert not source.score(asked, strangers).any()
 
 
 @pytest.mark.parametrize("make", [factors, indexed])

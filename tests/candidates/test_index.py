@@ -141,3 +141,6 @@ def test_damaged_files_are_artifact_errors(tmp_path) -> None:
     np.save(tmp_path / "index_codes.npy", np.arange(2, dtype=np.int32))
     with pytest.raises(ArtifactError, match="3 rows but 2 codes"):
         ItemIndex.load(tmp_path)
+    np.save(tmp_path / "index_codes.npy", np.array([0, 2, 1], np.int32))
+    with pytest.raises(ArtifactError, match="do not rise"):
+        ItemIndex.load(tmp_path)

@@ -214,7 +214,7 @@ def test_a_rebuilt_index_finds_the_same_and_what_came_meanwhile(
     asked = requests([[0, 1, 2]], allow_watched=True)
     before = source(asked, ITEMS)
     assert source.index.sizes.dynamic == 5
-    build = ItemIndex.build
+    build = ItemIndex.build_of
 
     def meanwhile(*given: Any) -> ItemIndex:
         fresh = build(*given)
@@ -225,7 +225,7 @@ def test_a_rebuilt_index_finds_the_same_and_what_came_meanwhile(
         assert 10 not in found
         return fresh
 
-    monkeypatch.setattr(ItemIndex, "build", meanwhile)
+    monkeypatch.setattr(ItemIndex, "build_of", meanwhile)
     source.rebuild()
     assert source.index.sizes.static == ITEMS - 2
     after = source(asked, ITEMS)
@@ -236,7 +236,7 @@ def test_a_rebuilt_index_finds_the_same_and_what_came_meanwhile(
 def test_embedding_the_catalogue_again_gives_the_saved_vectors(source: TwoTower, saved: Path) -> None:
     rings = [f"ring {code}" for code in range(RINGS)]
     content = encode_items(catalogue(), rings, rings, Vocabulary.load(saved))
-    assert source.embed_items(content) == pytest.approx(np.load(saved / "item_vectors.npy"), abs=1e-4)
+    assert source.embed_items(content) == pytest.approx(np.load(saved / "item_vectors.npy"), abs=1e-3)
 
 
 def test_recent_items_are_the_last_positive_ones_without_repeats() -> None:

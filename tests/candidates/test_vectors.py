@@ -5,19 +5,19 @@ from hypothesis import strategies as st
 
 from upnext.candidates.index import ItemIndex
 from upnext.candidates.vectors import nearest, pair_scores
-from upnext.types import Candidates
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 40])
 def test_pair_scores_are_inner_products_and_zero_outside(size: int) -> None:
     rng = np.random.default_rng(size)
-    users, items = (rng.normal(size=(n, size)).astype(np.float32) for n in (3, 20))
-    rows = Candidates(rng.integers(-3, 25, 50).astype(np.int32), np.array([0, 20, 20, 50]))
-    found = pair_scores(users, items, rows)
-    inside = (rows.item >= 0) & (rows.item < 20)
-    exact = (users[rows.request].astype(np.float64) * items[np.where(inside, rows.item, 0)]).sum(1) * inside
+    users, vectors = (rng.normal(size=(n, size)).astype(np.float32) for n in (3, 20))
+    place, offsets = rng.integers(-3, 25, 50).astype(np.int32), np.array([0, 20, 20, 50])
+    found = pair_scores(users, vectors, place, offsets)
+    inside = (place >= 0) & (place < 20)
+    request = np.repeat(np.arange(3), np.diff(offsets))
+    exact = (users[request].astype(np.float64) * vectors[np.where(inside, place, 0)]).sum(1) * inside
     assert found == pytest.approx(exact, abs=1e-5)
-    alone = pair_scores(users[2:], items, rows.of_request(2))
+    alone = pair_scores(users[2:], vectors, place[20:], np.array([0, 30]))
     assert np.array_equal(found[20:], alone)
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.training import rankers
 from tests.training.rankers import ACTIONS, ITEMS, NAMES, TOKENS
@@ -22,7 +20,6 @@ from upnext.ranking.multi_task import (
     MultiTask,
     RankerSpec,
     open_session,
-    vectors_of,
 )
 from upnext.ranking.tokens import tokens
 from upnext.stages import Ranker
@@ -145,20 +142,20 @@ def test_items_that_were_never_embedded_score_as_unknown(ranker: MultiTask) -> N
 
 def test_a_new_item_is_embedded_from_its_content(folder: Path, fitted: FittedRanker) -> None:
     vectors = ItemVectors.load(folder)
-    before = vectors().copy()
+    everything = np.arange(ITEMS + 3)
+    before = vectors()[everything]
     more = rankers.content(ITEMS + 3)
     codes = np.array([ITEMS + 2, 4], np.int32)
     vectors.upsert(codes, more.take(codes).columns())
-    assert vectors().shape[0] >= ITEMS + 3
-    assert np.abs(vectors()[ITEMS + 2]).max() > 0
-    assert (vectors()[ITEMS] == 0).all()  # made room for, never embedded
-    np.testing.assert_allclose(vectors()[0], before[0])
-    np.testing.assert_array_equal(vectors()[[4]].shape, (1, 16))
+    assert len(vectors()) == ITEMS + 3
+    again = vectors()[everything]
+    assert np.abs(again[ITEMS + 2]).max() > 0
+    assert (again[ITEMS] == 0).all()  # made room for, never embedded
+    np.testing.assert_allclose(again[0], before[0])
     vectors.upsert(codes[:0], more.take(codes[:0]).columns())
-    again = vectors().copy()
     vectors.upsert(np.arange(ITEMS, dtype=np.int32), fitted.content.columns())
-    np.testing.assert_allclose(vectors()[:ITEMS], before, atol=1e-5)
-    np.testing.assert_array_equal(vectors()[ITEMS:], again[ITEMS:])
+    np.testing.assert_allclose(vectors()[everything[:ITEMS]], before[:ITEMS], atol=1e-3)
+    np.testing.assert_array_equal(vectors()[everything[ITEMS:]], again[ITEMS:])
 
 
 @pytest.mark.parametrize(("binary", "seconds"), [(("click",), ()), ((), ("watch", "listen"))])
@@ -183,15 +180,6 @@ def test_other_features_are_refused(ranker: MultiTask) -> None:
     ):
         with pytest.raises(ArtifactError, match="trained on other features than it is given; train again"):
             ranker(asked(1), odd)
-
-
-@given(st.lists(st.integers(-3, 12), max_size=20), st.integers(0, 9), st.integers(1, 5))
-def test_vectors_of_items_that_are_not_there_are_zeros(items: list[int], size: int, width: int) -> None:
-    vectors = np.arange(1, size * width + 1, dtype=np.float32).reshape(size, width)
-    found = vectors_of(vectors, np.array(items, np.int32))
-    assert found.shape == (len(items), width)
-    for row, item in zip(found, items, strict=True):
-        np.testing.assert_array_equal(row, vectors[item] if 0 <= item < size else 0)
 
 
 def test_a_version_that_read_the_features_otherwise_says_train_again(fitted: FittedRanker, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from upnext.reranking.similarity import Similarity, cosine, jaccard, same_author
 from upnext.stages import Reranker
 from upnext.testing.reranker_contract import SIZES, RerankerContract, candidates, requests
 from upnext.types import Candidates, Float32, Float64
+from upnext.vectors import Vectors
 
 ALIKE = Similarity(catalogue, vectors)
 
@@ -161,8 +162,8 @@ def test_similarity_by_hand() -> None:
         author=np.array([7, 7, -1, -1], np.int32),
         category=np.array([[1, 2], [2, 3], [2, 2], [-1, -1]], np.int32),
     )
-    points = np.array([[1, 0], [0, 2], [-3, 0], [np.nan, 1]], np.float32)
-    alike = Similarity(lambda: items, lambda: points, author=0.2, category=0.3, vector=0.5)
+    points = np.array([[1, 0], [0, 2], [-3, 0], [0, 0]], np.float32)
+    alike = Similarity(lambda: items, lambda: Vectors(points), author=0.2, category=0.3, vector=0.5)
     expected = [
         [1.0, 0.2 + 0.3 / 3, 0.3 / 2 - 0.5, 0.0],
         [0.2 + 0.3 / 3, 1.0, 0.3 / 2, 0.0],

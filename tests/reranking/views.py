@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from upnext.testing.reranker_contract import ITEMS, requests
-from upnext.types import Candidates, Catalogue, Float32, Int64, Ragged, Requests
+from upnext.types import Candidates, Catalogue, Int64, Ragged, Requests
+from upnext.vectors import Vectors
 
 NOW = 1_700_000_000_000
 DAY = 86_400_000
@@ -38,8 +39,8 @@ def plain_catalogue(items: int) -> Catalogue:
     )
 
 
-def vectors(items: int = ITEMS, seed: int = 0) -> Float32:
-    return np.random.default_rng(seed).normal(size=(items, 8)).astype(np.float32)
+def vectors(items: int = ITEMS, seed: int = 0) -> Vectors:
+    return Vectors(np.random.default_rng(seed).normal(size=(items, 8)).astype(np.float32))
 
 
 def table(lists: Sequence[Sequence[int]], **columns: Sequence[float]) -> Candidates:

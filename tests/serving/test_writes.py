@@ -205,7 +205,7 @@ def test_an_item_that_was_edited_after_training_is_still_its_new_self_after_a_re
     def vector(engine: Engine) -> np.ndarray:
         model = engine.funnels.model
         assert model is not None
-        return model.ranker._vectors()[engine.live.catalogue.ids.code("i3")].copy()
+        return model.ranker._vectors()[engine.live.catalogue.ids.encode(["i3"])]
 
     with Engine(home) as engine:
         before, other = vector(engine), engine.item("i40")

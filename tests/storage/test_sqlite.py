@@ -271,6 +271,25 @@ def test_bad_urls_are_explained(tmp_path: Path, url: str, message: str) -> None:
         open_log(url, tmp_path)
 
 
+def test_news_of_items_and_users_are_looked_up_not_searched_for(tmp_path: Path) -> None:
+    """They are asked for several times a second; a scan of ten million items takes seconds."""
+    log, plans = SQLiteLog(tmp_path / "log.db"), list[str]()
+    log.upsert_items(pl.DataFrame({"item_id": [f"i{n}" for n in range(50)]}))
+    log.upsert_users(pl.DataFrame({"user_id": ["u"]}))
+    _, revision = log.identity()
+    with log._connection() as db:
+        db.set_trace_callback(plans.append)
+    assert list(log.item_parts(revision)) == []
+    assert log.read_users(revision).is_empty()
+    with log._connection() as db:
+        db.set_trace_callback(None)
+        asked = [plan for plan in plans if "FROM items" in plan or "FROM users" in plan]
+        assert len(asked) == 2
+        for statement in asked:
+            steps = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            assert any("_revision (revision>" in step for step in steps), steps
+
+
 # -- the write-ahead log
 
 

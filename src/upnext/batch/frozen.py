@@ -5,13 +5,13 @@ So a run may take hours beside a busy server, may be stopped and resumed, and al
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from upnext import snapshot
+from upnext import catalogue_copy, snapshot
 from upnext.batch.plan import ITEMS, STATE, USERS
 from upnext.config import Config
 from upnext.errors import StorageError
@@ -33,10 +33,17 @@ class Moment:
 
 def freeze(home: Home, log: Log, folder: Path, wall: Callable[[], int]) -> Moment:
     """Write the live state and the catalogue of this moment into ``folder``."""
-    live = Live(log, home.config, restore=lambda live: snapshot.restore(live, home.directory / snapshot.FILE))
+
+    def restore(live: Live) -> bool:
+        restored = snapshot.restore(live, home.directory / snapshot.FILE)
+        catalogue_copy.restore(live, home.directory / catalogue_copy.FOLDER)
+        return restored
+
+    live = Live(log, home.config, restore=restore)
     offset = snapshot.save(live, folder / STATE)
+    if not catalogue_copy.save(live, folder / ITEMS):
+        raise StorageError(f"{folder / ITEMS}: another process is writing there. Wait for its end, then try again.")
     # The names after the events: what an event refers to was in the log before it.
-    log.read_items().write_parquet(folder / ITEMS)
     users = log.read_users()
     users.write_parquet(folder / USERS)
     return Moment(offset, max(live.latest, wall()), users, list(live.surfaces.names))
@@ -46,10 +53,12 @@ def thaw(config: Config, log: Log, folder: Path, offset: int, now: int) -> Live:
     """The views of that moment. Raises StorageError when the log is not the one that was frozen."""
 
     def restore(live: Live) -> bool:
-        if not snapshot.restore(live, folder / STATE):
-            raise StorageError(
-                f"{folder / STATE}: does not fit this home's log any more. `--restart` begins anew, as of now."
-            )
+        # The state first: its codes of authors stay.
+        for part, restored in ((STATE, snapshot.restore), (ITEMS, catalogue_copy.restore)):
+            if not restored(live, folder / part):
+                raise StorageError(
+                    f"{folder / part}: does not fit this home's log any more. `--restart` begins anew, as of now."
+                )
         return True
 
     live = Live(_Frozen(log, folder, offset), config, restore=restore)
@@ -71,18 +80,18 @@ class _Frozen:
         events = self.log.read_events(after, limit)
         return events.take(events.offset <= self.offset)
 
-    def read_items(self, after: int = 0) -> pl.DataFrame:
-        return _since(self.folder / ITEMS, after)
+    def item_parts(self, after: int = 0) -> Iterator[pl.DataFrame]:
+        """Nothing: the catalogue was restored, and nothing comes after it."""
+        return iter(())
+
+    def identity(self) -> tuple[int, int]:
+        return self.log.identity()
 
     def read_users(self, after: int = 0) -> pl.DataFrame:
-        return _since(self.folder / USERS, after)
+        return pl.scan_parquet(self.folder / USERS).filter(pl.col("revision") > after).collect()
 
     def ids(self, kind: IdKind, start: int = 0) -> list[str]:
         return self.log.ids(kind, start)
 
     def marks(self) -> Marks:
         return self.log.marks()  # where they have moved on, the same files are read once more, and nothing is found
-
-
-def _since(path: Path, revision: int) -> pl.DataFrame:
-    return pl.scan_parquet(path).filter(pl.col("revision") > revision).collect()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from upnext.errors import StorageError
 
 PLAN, JOINED = "plan.json", "joined.parquet"
-STATE, ITEMS, USERS = "state.npz", "items.parquet", "users.parquet"  # the home, held still: batch/frozen.py
+STATE, ITEMS, USERS = "state.npz", "catalogue.copy", "users.parquet"  # the home, held still: batch/frozen.py
 ASKED = "asked.parquet"  # user_id, code of everybody, in the order of the parts
 OURS = (PLAN, JOINED, STATE, ITEMS, USERS, ASKED, "part-")  # how names in the folder begin; drafts have a dot before
 METADATA = "upnext"  # the key of the plan in the metadata of the finished file
@@ -117,7 +118,11 @@ class PartsFolder:
         """Throw away what runs put into the folder, the plan first; what somebody else put there stays."""
         (self.path / PLAN).unlink(missing_ok=True)
         for entry in self.path.iterdir():
-            if entry.name.lstrip(".").startswith(OURS):
+            if not entry.name.lstrip(".").startswith(OURS):
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
                 entry.unlink(missing_ok=True)
 
     def _lock(self, descriptor: int) -> None:

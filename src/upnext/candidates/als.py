@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ CELLS = 1 << 24  # scores held at once: 64 MB
 class ALSFactors:
     """What training leaves behind. A (user, item) of summed event weight w has confidence 1 + ``alpha`` * w."""
 
-    item: Float32  # [I, d]
+    item: Float32  # [n, d], of the items that somebody acted on: most of a large catalogue were never
+    codes: Int32  # [n], theirs, rising
     regularization: float
     alpha: float
     index: ItemIndex | None = None  # None = few enough items to score them all
@@ -37,6 +38,7 @@ class ALSFactors:
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         np.save(directory / "item_factors.npy", self.item, allow_pickle=False)
+        np.save(directory / "item_codes.npy", self.codes, allow_pickle=False)
         settings = {"regularization": self.regularization, "alpha": self.alpha}
         (directory / "als.json").write_text(json.dumps(settings), encoding="utf-8")
         if self.index is not None:
@@ -47,12 +49,15 @@ class ALSFactors:
         """Raises ArtifactError when a file is missing or damaged."""
         try:
             item = np.load(directory / "item_factors.npy", allow_pickle=False)
+            codes = np.load(directory / "item_codes.npy", allow_pickle=False)
             settings = json.loads((directory / "als.json").read_text(encoding="utf-8"))
             regularization, alpha = float(settings["regularization"]), float(settings["alpha"])
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{directory}: no readable ALS factors ({error}). Run `upnext train`.") from error
+        if codes.shape != item.shape[:1]:
+            raise ArtifactError(f"{directory}: {len(item)} factors and {len(codes)} codes. Run `upnext train`.")
         index = ItemIndex.load(directory) if (directory / INDEX_FILE).exists() else None
-        return cls(item, regularization, alpha, index)
+        return cls(item, codes, regularization, alpha, index)
 
 
 class ALS:
@@ -62,7 +67,9 @@ class ALS:
 
     def __init__(self, factors: ALSFactors, weight: Float32, least: Float32) -> None:
         """``weight`` and ``least`` by event type code, as ``event_weights`` makes them."""
-        self._item = np.ascontiguousarray(factors.item, np.float32)
+        self._item, self._codes = np.ascontiguousarray(factors.item, np.float32), factors.codes
+        self._row: Int32 = np.full(int(self._codes.max(initial=-1)) + 2, len(self._item), np.int32)
+        self._row[self._codes] = np.arange(len(self._item))  # the last place stays for all beyond
         self._alpha = factors.alpha
         self._index = factors.index
         self._weight, self._least = weight, least
@@ -75,27 +82,34 @@ class ALS:
             return none(len(requests))
         users = self._users(requests)
         request, item = not_to_propose(requests)
+        row = self._rows(item)
+        inside = row < len(self._item)
+        request, item, row = request[inside], item[inside], row[inside]
         if self._index is not None:
             return nearest(self._index, users, (request, item), k, above=0)
-        inside = item < len(self._item)
-        request, item = request[inside], item[inside]
-        return stack([self._best(users, request, item, rows, k) for rows in self._slices(len(users))])
+        return stack([self._best(users, request, row, some, k) for some in self._slices(len(users))])
 
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
-        return pair_scores(self._users(requests), self._item, candidates)
+        return pair_scores(self._users(requests), self._item, self._rows(candidates.item), candidates.offsets)
 
     def fold_in(self, requests: Requests) -> Float32:
         """User vectors ``[B, d]`` that solve the ALS equation for each history; 0 where nothing is known."""
         seen = visits(requests, self._weight, self._least)
-        users = _fold_in(self._gramian, self._item, self._alpha, seen.item, seen.weight, seen.offsets)
+        row = self._rows(seen.item)
+        users = _fold_in(self._gramian, self._item, self._alpha, row, seen.weight, seen.offsets)
         return users
 
-    def _best(self, users: Float32, request: Int64, item: Int32, rows: slice, k: int) -> Candidates:
-        """The k items with the highest positive scores of the requests ``rows``, without the pairs (request, item)."""
-        scores = users[rows] @ self._item.T
-        mine = slice(None) if len(scores) == len(users) else (request >= rows.start) & (request < rows.stop)
-        scores[request[mine] - rows.start, item[mine]] = 0
-        return best_of_matrix(scores, k)
+    def _rows(self, item: Int32) -> Int32:
+        """The row of each item's factors; one beyond the last where it has none, or is no item (-1)."""
+        return self._row[np.minimum(item.view(np.uint32), len(self._row) - 1)]
+
+    def _best(self, users: Float32, request: Int64, row: Int32, some: slice, k: int) -> Candidates:
+        """The k items with the highest positive scores of the requests ``some``, without the pairs (request, row)."""
+        scores = users[some] @ self._item.T
+        mine = slice(None) if len(scores) == len(users) else (request >= some.start) & (request < some.stop)
+        scores[request[mine] - some.start, row[mine]] = 0
+        found = best_of_matrix(scores, k)
+        return replace(found, item=self._codes[found.item])
 
     def _slices(self, batch: int) -> Iterator[slice]:
         step = max(1, CELLS // max(1, len(self._item)))

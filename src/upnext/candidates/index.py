@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from upnext.compiled import compiled
 from upnext.errors import ArtifactError
 from upnext.types import NO_ITEM, Bool, Float32, Int32, Int64
+from upnext.vectors import Vectors
 
 UInt8 = NDArray[np.uint8]
 UInt64 = NDArray[np.uint64]
@@ -29,8 +31,9 @@ CODES_FILE = "index_codes.npy"
 SETTINGS_FILE = "index.json"
 
 EXACT_BELOW = 200_000
-GRAPH_QUANTISER_FROM = 1_000_000
 SEED = 1234
+SAMPLE, SWEEPS = 40, 8  # vectors a cell, and sweeps, of the k-means that places the cells
+AT_ONCE = 1 << 17  # vectors put in at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,10 @@ class ItemIndex:
     """Inner-product search over item vectors. Safe to search from many threads while another adds or removes."""
 
     def __init__(self, main: Any, codes: Int32, probes: int = 0) -> None:
-        """``codes[row]`` is the item of a row of ``main``; ``probes`` = cells searched, 0 for a flat index."""
+        """``codes[row]``, rising, is the item of a row of ``main``; ``probes`` = cells searched, 0 for a flat index."""
         self._main = main
         self._codes = codes
         self._probes = probes
-        self._order = np.argsort(codes, kind="stable")
         self._lock = threading.Lock()
         size = main.d
         empty = np.empty((0, size), np.float32)
@@ -94,17 +96,30 @@ class ItemIndex:
 
     @classmethod
     def build(cls, codes: Int32, vectors: Float32, exact_below: int = EXACT_BELOW) -> ItemIndex:
-        """Index ``vectors [n, d]``: exactly when there are few, by cells of 8-bit codes when there are many."""
-        vectors = np.ascontiguousarray(vectors, np.float32)
+        """Index ``vectors [n, d]`` of distinct items.
+
+        Exactly when there are few, by cells of 8-bit codes when there are many.
+        """
+        order = np.argsort(codes, kind="stable")
+        return cls._build(codes[order], lambda rows: vectors[order[rows]], vectors.shape[1], exact_below)
+
+    @classmethod
+    def build_of(cls, codes: Int32, vectors: Vectors) -> ItemIndex:
+        """The same of the vectors of these distinct items, which are read in parts."""
+        codes = np.sort(codes)
+        return cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, EXACT_BELOW)
+
+    @classmethod
+    def _build(cls, codes: Int32, read: Callable[[Int64], Float32], size: int, exact_below: int) -> ItemIndex:
+        """``read(rows)`` gives vectors of the items ``codes[rows]``; codes rise."""
         codes = np.ascontiguousarray(codes, np.int32)
-        if len(vectors) < exact_below:
-            flat = faiss.IndexFlatIP(vectors.shape[1])
-            flat.add(vectors)
-            return cls(flat, codes)
-        cells = _cells(len(vectors))
-        inverted = _inverted_file(vectors, cells)
-        inverted.add(vectors)
-        return cls(inverted, codes, probes=max(8, cells // 64))
+        cells = _cells(len(codes))
+        exact = len(codes) < exact_below
+        main = faiss.IndexFlatIP(size) if exact else _inverted_file(len(codes), read, size, cells)
+        for first in range(0, len(codes), AT_ONCE):
+            rows = np.arange(first, min(first + AT_ONCE, len(codes)))
+            main.add(np.ascontiguousarray(read(rows), np.float32))
+        return cls(main, codes, 0 if exact else max(32, cells // 64))
 
     def search(self, queries: Float32, k: int) -> tuple[Int32, Float32]:
         """The best k items of each query: codes ``[B, k]`` (-1 = none) and scores (-inf there).
@@ -161,6 +176,8 @@ class ItemIndex:
             raise ArtifactError(f"{directory}: no readable item index ({error}). Train again.") from error
         if main.ntotal != len(codes):
             raise ArtifactError(f"{directory}: the index has {main.ntotal} rows but {len(codes)} codes. Train again.")
+        if (np.diff(codes) <= 0).any():
+            raise ArtifactError(f"{directory / CODES_FILE}: the codes do not rise. Train again.")
         return cls(main, codes, probes)
 
     def _search_main(self, queries: Float32, k: int, state: _State) -> UInt64:
@@ -189,8 +206,7 @@ class ItemIndex:
         """Rows of the main part that hold these codes."""
         if not len(self._codes):
             return np.empty(0, np.int64)
-        place = np.searchsorted(self._codes, codes, sorter=self._order)
-        rows: Int64 = self._order[np.minimum(place, len(self._order) - 1)]
+        rows: Int64 = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
         found: Int64 = rows[self._codes[rows] == codes]
         return found
 
@@ -250,18 +266,17 @@ def _grown(state: _State, needed: int) -> _State:
 
 def _cells(n: int) -> int:
     """About two square roots of n, as a power of two."""
-    return int(2 ** round(np.log2(2 * np.sqrt(n))))
+    return int(2 ** round(np.log2(2 * np.sqrt(max(n, 1)))))
 
 
-def _inverted_file(vectors: Float32, cells: int) -> Any:
-    """A trained inverted file of 8-bit codes; from a million items on its cells are found through a graph."""
-    size = vectors.shape[1]
-    graph = len(vectors) >= GRAPH_QUANTISER_FROM
-    kind = f"IVF{cells}_HNSW32,SQ8" if graph else f"IVF{cells},SQ8"
-    index = faiss.index_factory(size, kind, faiss.METRIC_INNER_PRODUCT)
-    index.cp.niter = 10
+def _inverted_file(n: int, read: Callable[[Int64], Float32], size: int, cells: int) -> Any:
+    """A trained inverted file of 8-bit codes.
+
+    Cells are found exactly: a graph over them (HNSW) took as long to find 8,192 well enough, and lost whole queries.
+    """
+    index = faiss.index_factory(size, f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
+    index.cp.niter = SWEEPS
     index.cp.seed = SEED
-    sample = min(len(vectors), 64 * cells)
-    rows = np.random.default_rng(SEED).choice(len(vectors), sample, replace=False)
-    index.train(vectors[np.sort(rows)])
+    rows = np.random.default_rng(SEED).choice(n, min(n, SAMPLE * cells), replace=False)
+    index.train(np.ascontiguousarray(read(np.sort(rows)), np.float32))
     return index

@@ -23,7 +23,8 @@ from upnext.candidates.vectors import nearest, pair_scores
 from upnext.compiled import compiled
 from upnext.content import ItemContent, Vocabulary, place_users
 from upnext.errors import ArtifactError
-from upnext.types import NO_ITEM, Bool, Candidates, Float32, Int32, Int64, Ragged, Requests
+from upnext.types import NO_ITEM, Candidates, Float32, Int32, Int64, Ragged, Requests
+from upnext.vectors import Vectors
 
 USER_TOWER_FILE = "user_tower.onnx"
 ITEM_TOWER_FILE = "item_tower.onnx"
@@ -32,6 +33,7 @@ SETTINGS_FILE = "two_tower.json"
 
 REQUESTS = 1024  # requests a run of the user tower
 ITEMS = 8192  # items a run of the item tower
+SCANNED = 1 << 16  # items at once of an exact search
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class TwoTower:
         self,
         user_tower: Any,
         item_tower: Any,
-        vectors: Float32,
+        vectors: Vectors,
         index: ItemIndex,
         vocabulary: Vocabulary,
         history_size: int,
@@ -70,7 +72,7 @@ class TwoTower:
         attributes: Callable[[Int32], Int32],
         surfaces: Callable[[Any], Int32],
     ) -> None:
-        """``vectors[code]`` are unit item vectors, zeros where unknown; ``weight``, ``least`` are by event type.
+        """``vectors`` are unit item vectors, zeros where unknown; ``weight``, ``least`` are by event type.
 
         ``attributes(user codes [B])`` and ``surfaces(surface codes [B])`` give vocabulary codes of now
         (content.encode_users, content.encode_surfaces); the towers are ONNX Runtime sessions.
@@ -78,7 +80,6 @@ class TwoTower:
         self.vocabulary = vocabulary
         self._user_tower, self._item_tower = user_tower, item_tower
         self._vectors, self._index = vectors, index
-        self._known: Bool = np.asarray(vectors.any(axis=1))  # never longer than the vectors: readers take it first
         self._history_size = history_size
         self._weight, self._least = weight, least
         self._attributes, self._surfaces = attributes, surfaces
@@ -99,13 +100,13 @@ class TwoTower:
         """Raises ArtifactError when a file is missing, damaged, or does not fit the others."""
         index, vocabulary = ItemIndex.load(directory), Vocabulary.load(directory)
         try:
-            vectors = np.load(directory / VECTORS_FILE, allow_pickle=False)
+            vectors = Vectors.load(directory / VECTORS_FILE)
             settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
             size, history_size = int(settings["embedding_size"]), int(settings["history_size"])
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{directory}: no readable two-tower model ({error}). Run `upnext train`.") from error
-        if vectors.shape[1] != size or index.size != size:
-            found = f"item vectors of length {vectors.shape[1]}, an index of {index.size}, towers of {size}"
+        if vectors.size != size or index.size != size:
+            found = f"item vectors of length {vectors.size}, an index of {index.size}, towers of {size}"
             raise ArtifactError(f"{directory}: {found} do not belong together. Run `upnext train`.")
         towers = open_session(directory / USER_TOWER_FILE), open_session(directory / ITEM_TOWER_FILE)
         return cls(*towers, vectors, index, vocabulary, history_size, weight, least, attributes, surfaces)
@@ -116,7 +117,8 @@ class TwoTower:
         return nearest(self._index, self.user_vectors(requests), not_to_propose(requests), k)
 
     def score(self, requests: Requests, candidates: Candidates) -> Float32:
-        return pair_scores(self.user_vectors(requests), self._vectors, candidates)  # unknown vectors are zeros
+        users, vectors = self.user_vectors(requests), self._vectors[candidates.item]  # unknown vectors are zeros
+        return pair_scores(users, vectors, np.arange(len(vectors), dtype=np.int32), candidates.offsets)
 
     def user_vectors(self, requests: Requests) -> Float32:
         """Unit vectors ``[B, d]``; the mean anchor where a request names anchors; zeros where nothing is known."""
@@ -143,13 +145,7 @@ class TwoTower:
             return
         embedded = self.embed_items(content)
         with self._lock:
-            missing = int(codes.max()) + 1 - len(self._vectors)
-            if missing > 0:
-                room = max(missing, len(self._vectors))
-                self._vectors = np.concatenate([self._vectors, np.zeros((room, embedded.shape[1]), np.float32)])
-                self._known = np.concatenate([self._known, np.zeros(room, np.bool_)])
-            self._vectors[codes] = embedded  # in place: a reader meets the old numbers or the new, both sensible
-            self._known[codes] = True
+            self._vectors.put(codes, embedded)
             self._change(codes, embedded)
 
     def remove(self, codes: Int32) -> None:
@@ -167,9 +163,9 @@ class TwoTower:
         with self._rebuilding:
             with self._lock:
                 self._meanwhile = []
-                codes, vectors = np.sort(self._index.codes()), self._vectors
+                codes = self._index.codes()
             try:
-                fresh = ItemIndex.build(codes, vectors[codes])
+                fresh = ItemIndex.build_of(codes, self._vectors)
             except BaseException:
                 self._meanwhile = None
                 raise
@@ -180,15 +176,21 @@ class TwoTower:
 
     def recall(self, queries: Float32, k: int) -> float:
         """Share of the exact k nearest of ``queries [n, d]`` that the index finds; 1 where there is nothing to find."""
-        index, vectors = self._index, self._vectors
+        index = self._index
         codes = index.codes()
         k = min(k, len(codes))
         if k == 0 or not len(queries):
             return 1.0
-        found, hits = index.search(queries, k)[0], 0
-        for query, mine in zip(queries, found, strict=True):
-            exact = codes[np.argpartition(vectors[codes] @ query, len(codes) - k)[len(codes) - k :]]
-            hits += len(np.intersect1d(exact, mine))
+        exact, scores = np.empty((len(queries), 0), np.int32), np.empty((len(queries), 0), np.float32)
+        for first in range(0, len(codes), SCANNED):
+            some = codes[first : first + SCANNED]
+            exact = np.concatenate([exact, np.broadcast_to(some, (len(queries), len(some)))], axis=1)
+            scores = np.concatenate([scores, queries @ self._vectors[some].T], axis=1)
+            if scores.shape[1] > k:
+                best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+                exact, scores = np.take_along_axis(exact, best, axis=1), np.take_along_axis(scores, best, axis=1)
+        found = index.search(queries, k)[0]
+        hits = sum(len(np.intersect1d(best, mine)) for best, mine in zip(exact, found, strict=True))
         return hits / (k * len(queries))
 
     def latest_queries(self, most: int) -> Float32:
@@ -204,11 +206,11 @@ class TwoTower:
 
     def _embed_users(self, requests: Requests) -> Float32:
         preferred = preference(requests.acted, self._weight, self._least)
-        _forget_unknown(preferred, requests.acted.item, self._known)
+        preferred *= self._vectors.known(requests.acted.item)
         recent = recent_items(requests, preferred, self._history_size)
         inputs: dict[str, Any] = {
             "user": place_users(requests.user, self.vocabulary),
-            "vectors": _gathered(self._vectors, recent.item),
+            "vectors": self._vectors[recent.item],
             "weight": recent.weight,
             "at": recent.at,
             "now": requests.now,
@@ -221,18 +223,12 @@ class TwoTower:
         embedded[~anything] = 0
         return embedded
 
-    def _has_vector(self, item: Int32) -> Bool:
-        known = self._known
-        inside = (item >= 0) & (item < len(known))
-        return inside & known[np.where(inside, item, 0)]
-
     def _toward_anchors(self, vectors: Float32, anchors: Ragged) -> Float32:
         if not len(anchors.item):
             return vectors
         request = np.repeat(np.arange(len(vectors)), np.diff(anchors.offsets))
-        known = self._has_vector(anchors.item)
         total = np.zeros_like(vectors)
-        np.add.at(total, request[known], self._vectors[anchors.item[known]])
+        np.add.at(total, request, self._vectors[anchors.item])
         length = np.linalg.norm(total, axis=1, keepdims=True)
         toward = total / np.maximum(length, np.float32(1e-12))
         return np.where((np.diff(anchors.offsets) > 0)[:, None], toward, vectors)
@@ -261,28 +257,6 @@ def _recent(acted: Any, acted_at: Any, preferred: Any, size: int) -> Any:
             item[request, column], at[request, column] = acted[request, slot], acted_at[request, slot]
             weight[request, column] = preferred[request, slot]
     return item, weight, at
-
-
-@compiled("void(float32[:, ::1], Array(int32, 2, 'A', readonly=True), Array(boolean, 1, 'C', readonly=True))")
-def _forget_unknown(preferred: Any, item: Any, known: Any) -> None:
-    """Set ``preferred [B, K]`` to 0 where the item is not among the ``known [I]``."""
-    for request in range(item.shape[0]):
-        for slot in range(item.shape[1]):
-            code = item[request, slot]
-            if not (0 <= code < len(known) and known[code]):
-                preferred[request, slot] = 0
-
-
-@compiled("float32[:, :, ::1](Array(float32, 2, 'C', readonly=True), int32[:, ::1])")
-def _gathered(vectors: Any, item: Any) -> Any:
-    """The vectors ``[B, T, d]`` of items ``[B, T]``; zeros where there is none."""
-    gathered = np.zeros((item.shape[0], item.shape[1], vectors.shape[1]), np.float32)
-    for request in range(item.shape[0]):
-        for slot in range(item.shape[1]):
-            if item[request, slot] != NO_ITEM:
-                for place in range(vectors.shape[1]):
-                    gathered[request, slot, place] = vectors[item[request, slot], place]
-    return gathered
 
 
 def _apply(index: ItemIndex, codes: Int32, embedded: Float32 | None) -> None:

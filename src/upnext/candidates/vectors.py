@@ -28,9 +28,12 @@ def nearest(
     return Candidates(item, offsets, {"score": score})
 
 
-def pair_scores(users: Float32, items: Float32, candidates: Candidates) -> Float32:
-    """Inner product of each row's user ``[B, d]`` and item ``[I, d]``, ``[N]``; 0 for items outside of the matrix."""
-    return _pair_scores(users, items, candidates.item, candidates.offsets)
+def pair_scores(users: Float32, vectors: Float32, place: Int32, offsets: Int64) -> Float32:
+    """``[N]``: inner products of ``users [B, d]``, of whom each has the rows between its ``offsets``, and ``vectors``.
+
+    ``vectors[place[n]]`` is that of row n; where its place is outside of the matrix, the product is 0.
+    """
+    return _pair_scores(users, vectors, place, offsets)
 
 
 @compiled(
@@ -72,18 +75,18 @@ def _first_wanted(found: Any, scores: Any, refused: Any, asked: Any, k: int, abo
     "float32[::1](Array(float32, 2, 'C', readonly=True), Array(float32, 2, 'C', readonly=True),"
     "Array(int32, 1, 'A', readonly=True), Array(int64, 1, 'A', readonly=True))"
 )
-def _pair_scores(users: Any, items: Any, item: Any, offsets: Any) -> Any:
-    """``[N]``, of ``users [B, d]``, ``items [I, d]`` and the ragged rows of candidates."""
+def _pair_scores(users: Any, vectors: Any, place: Any, offsets: Any) -> Any:
+    """``[N]``, of ``users [B, d]``, ``vectors [V, d]``, and ragged places in them."""
     size = users.shape[1]
     whole = size - size % LANES
-    scores = np.zeros(len(item), np.float32)
+    scores = np.zeros(len(place), np.float32)
     lanes = np.empty(LANES, np.float32)
     for request in range(len(offsets) - 1):
         user = users[request]
         for row in range(offsets[request], offsets[request + 1]):
-            if not 0 <= item[row] < len(items):
+            if not 0 <= place[row] < len(vectors):
                 continue
-            vector = items[item[row]]
+            vector = vectors[place[row]]
             lanes[:] = 0
             for start in range(0, whole, LANES):
                 for lane in range(LANES):

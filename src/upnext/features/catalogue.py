@@ -1,35 +1,42 @@
 """The catalogue and the users as live columns: views that tail the log's upserts and deletions.
 
-A change is visible as soon as ``apply`` returns. Arrays grow by doubling, so adding one item is cheap.
+A change is visible as soon as ``apply`` returns. Arrays have room to grow, so adding one item is cheap.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from operator import itemgetter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from upnext.ids import IdMap
+from upnext.packed import PackedIds, Texts
+from upnext.rows import grown, mapped, write_rows
 from upnext.types import Bool, Catalogue, Float32, Int32, Int64, Users
 
 CATEGORIES_AN_ITEM = 8
 ATTRIBUTES_A_USER = 40
+USERS_AT_ONCE = 1 << 14  # taken over as Python objects
+_IDS, _TITLES = "item_id", "title"  # of the files
 
 
 class LiveCatalogue:
     """Calling it gives the Catalogue as of now; ``ids``, ``authors``, ``categories`` translate its codes."""
 
     def __init__(self) -> None:
-        self.ids = IdMap()
+        self.ids = PackedIds()
         self.authors = IdMap()
         self.categories = IdMap()
-        self._columns = _ItemColumns(0)
-        self._now = self._columns.view(0, [])
-        self._titles: list[str] = []
+        self._columns = _ItemColumns()
+        self._titles = Texts()
+        self._now = self._columns.view(0, self._titles)
         self.deleted: set[int] = set()
 
     def __call__(self) -> Catalogue:
@@ -43,9 +50,7 @@ class LiveCatalogue:
         code = items["code"].to_numpy().astype(np.int32)
         size = max(len(self.ids), int(code[-1]) + 1)
         self._learn_ids(items, code)
-        if size > len(self._columns):
-            self._columns = self._columns.grown(max(size, 2 * len(self._columns)))
-        columns = self._columns
+        columns = self._columns.grown(size)
         columns.published_at[code] = items["published_at"].fill_null(0).to_numpy()
         columns.duration[code] = items["duration"].cast(pl.Float32).fill_null(float("nan")).to_numpy()
         columns.author[code] = _encode(self.authors, items["author"])
@@ -56,11 +61,9 @@ class LiveCatalogue:
         if self.deleted:
             self.deleted.difference_update(code[~gone].tolist())
         self.deleted.update(code[gone].tolist())
-        self._titles.extend([""] * (size - len(self._titles)))
-        for row, title in zip(code.tolist(), items["title"].fill_null("").to_list(), strict=True):
-            self._titles[row] = title
+        self._titles.put(code, items["title"].fill_null("").to_list())
         columns.take_vectors(code, items["vector"])
-        self._now = columns.view(size, self._titles)
+        self._columns, self._now = columns, columns.view(size, self._titles)
         return code
 
     def changed_since(self, revision: int) -> Int32:
@@ -72,12 +75,52 @@ class LiveCatalogue:
         codes = self.categories.encode(list(names))
         return codes[codes >= 0]
 
+    def save(self, directory: Path, size: int) -> dict[str, Any]:
+        """Write the first ``size`` items as columns, and return what ``load`` needs to be told besides.
+
+        Items may change meanwhile: such a row is written as it was or as it is now. What names its codes is complete.
+        """
+        self.ids.save(directory, _IDS, size)
+        self._titles.save(directory, _TITLES, size)
+        self._columns.save(directory, size)
+        return {
+            "size": size,
+            "authors": list(self.authors.names),
+            "categories": list(self.categories.names),
+            "deleted": sorted(self.deleted),
+        }
+
+    def load(self, directory: Path, about: Mapping[str, Any]) -> None:
+        """Make this, a catalogue that holds no items yet, what was saved. The columns are mapped, not read.
+
+        Names of authors and categories that are known already keep their codes. Raises OSError or ValueError where
+        a file cannot be read, and then changes nothing.
+        """
+        size = int(about["size"])
+        ids, titles = PackedIds.load(directory, _IDS, size), Texts.load(directory, _TITLES, size)
+        columns = _ItemColumns.load(directory)
+        for names, stored, column in (
+            (self.authors, about["authors"], columns.author),
+            (self.categories, about["categories"], columns.category),
+        ):
+            names.extend(stored)
+            code = names.encode(stored)
+            if not np.array_equal(code, np.arange(len(code))):
+                column[:size] = np.append(code, np.int32(-1))[column[:size]]  # -1, none, is the last place
+        self.ids, self._titles, self._columns = ids, titles, columns
+        self.deleted = set(about["deleted"])
+        self._now = columns.view(size, titles)
+
     def _learn_ids(self, items: pl.DataFrame, code: Int32) -> None:
-        for row, id_ in zip(code.tolist(), items["item_id"].to_list(), strict=True):
-            if row == len(self.ids):
-                self.ids.extend([id_])
-            elif row > len(self.ids):
-                raise ValueError(f"item code {row} ({id_!r}) arrived before code {len(self.ids)}")
+        known = len(self.ids)
+        first = int(np.searchsorted(code, known))
+        expected = known + np.arange(len(code) - first)
+        if (early := np.flatnonzero(code[first:] != expected)).size:
+            row = first + int(early[0])
+            raise ValueError(
+                f"item code {code[row]} ({items['item_id'][row]!r}) arrived before code {expected[early[0]]}"
+            )
+        self.ids.extend(items["item_id"][first:].to_list())
 
     def _encode_categories(self, column: pl.Series) -> Int32:
         out = np.full((len(column), CATEGORIES_AN_ITEM), -1, np.int32)
@@ -91,27 +134,23 @@ class LiveCatalogue:
         return out
 
 
+@dataclass(slots=True)
 class _ItemColumns:
-    def __init__(self, size: int) -> None:
-        self.published_at: Int64 = np.zeros(size, np.int64)
-        self.duration: Float32 = np.full(size, np.nan, np.float32)
-        self.author: Int32 = np.full(size, -1, np.int32)
-        self.category: Int32 = np.full((size, CATEGORIES_AN_ITEM), -1, np.int32)
-        self.available: Bool = np.zeros(size, np.bool_)
-        self.revision: Int64 = np.zeros(size, np.int64)
-        self.vector: Float32 | None = None
+    """Rows beyond the items are not in use: every item's row is written whole when it comes."""
 
-    def __len__(self) -> int:
-        return len(self.published_at)
+    published_at: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    duration: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
+    author: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    category: Int32 = field(default_factory=lambda: np.zeros((0, CATEGORIES_AN_ITEM), np.int32))
+    available: Bool = field(default_factory=lambda: np.zeros(0, np.bool_))
+    revision: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    vector: Float32 | None = None
 
     def grown(self, size: int) -> _ItemColumns:
-        bigger, have = _ItemColumns(size), len(self)
-        for name in ("published_at", "duration", "author", "category", "available", "revision"):
-            getattr(bigger, name)[:have] = getattr(self, name)
-        if self.vector is not None:
-            bigger.vector = np.full((size, self.vector.shape[1]), np.nan, np.float32)
-            bigger.vector[:have] = self.vector
-        return bigger
+        """These columns if they have so many rows, else copies that do."""
+        if size <= len(self.published_at):
+            return self
+        return _ItemColumns(**{name: grown(column, size) for name, column in self._present().items()})
 
     def take_vectors(self, code: Int32, column: pl.Series) -> None:
         given = column.is_not_null().to_numpy()
@@ -121,10 +160,10 @@ class _ItemColumns:
             return
         vectors = np.asarray(column.drop_nulls().to_list(), np.float32)
         if self.vector is None:
-            self.vector = np.full((len(self), vectors.shape[1]), np.nan, np.float32)
+            self.vector = np.full((len(self.published_at), vectors.shape[1]), np.nan, np.float32)
         self.vector[code[given]] = vectors
 
-    def view(self, size: int, titles: list[str]) -> Catalogue:
+    def view(self, size: int, titles: Texts) -> Catalogue:
         return Catalogue(
             self.published_at[:size],
             self.duration[:size],
@@ -135,12 +174,24 @@ class _ItemColumns:
             None if self.vector is None else self.vector[:size],
         )
 
+    def save(self, directory: Path, size: int) -> None:
+        for name, column in self._present().items():
+            write_rows(directory / f"{name}.npy", column.dtype, size, *column.shape[1:])[:] = column[:size]
+
+    @classmethod
+    def load(cls, directory: Path) -> _ItemColumns:
+        names = [name for name in cls.__slots__ if name != "vector" or (directory / "vector.npy").exists()]
+        return cls(**{name: mapped(directory / f"{name}.npy") for name in names})
+
+    def _present(self) -> dict[str, NDArray[Any]]:
+        return {name: column for name in self.__slots__ if (column := getattr(self, name)) is not None}
+
 
 class LiveUsers:
     """Calling it gives the Users as of now; ``attributes`` translates the codes of "name=value" pairs."""
 
     def __init__(self) -> None:
-        self.ids = IdMap()
+        self.ids = PackedIds()
         self.attributes = IdMap()
         self._attribute: Int32 = np.full((0, ATTRIBUTES_A_USER), -1, np.int32)
         self._blocked: dict[int, Int32] = {}
@@ -152,11 +203,19 @@ class LiveUsers:
         """Take over rows of ``Log.read_users``; blocked authors are coded with the catalogue's authors."""
         if not len(users):
             return
-        # Lists, sorted here: for the one new user of an event, a query plan would take longer than all the rest.
+        if len(users) > 1:  # for the one new user of an event, a query plan would take longer than all the rest
+            users = users.sort("code")
+        for part in users.iter_slices(USERS_AT_ONCE):
+            self._take(part, catalogue)
+
+    def _take(self, users: pl.DataFrame, catalogue: LiveCatalogue) -> None:
         columns = (users[name].to_list() for name in ("code", "user_id", "attributes", "blocked_authors", "deleted"))
-        for code, id_, attributes, blocked, deleted in sorted(zip(*columns, strict=True), key=itemgetter(0)):
-            if code == len(self.ids):
-                self.ids.extend([id_])
+        rows, known = list(zip(*columns, strict=True)), len(self.ids)
+        self.ids.extend([row[1] for row in rows if row[0] >= known])
+        self._attribute = grown(self._attribute, len(self.ids), fill=-1)
+        for code, _, attributes, blocked, deleted in rows:
+            if code >= known and attributes is None and blocked is None:
+                continue  # a new user of whom nothing is said: nearly all
             self._set(code, "{}" if deleted or attributes is None else attributes)
             self._blocked.pop(code, None)
             if blocked and not deleted:
@@ -164,9 +223,6 @@ class LiveUsers:
                 self._blocked[code] = catalogue.authors.encode(blocked)
 
     def _set(self, code: int, attributes: str) -> None:
-        if code >= len(self._attribute):
-            room = max(code + 1, 2 * len(self._attribute)) - len(self._attribute)
-            self._attribute = np.concatenate([self._attribute, np.full((room, ATTRIBUTES_A_USER), -1, np.int32)])
         self._attribute[code] = -1
         if attributes == "{}":
             return

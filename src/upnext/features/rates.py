@@ -31,7 +31,7 @@ def rates(counters: Counters, code: Int32, request: Int64, now: Int64, overall: 
     """
     columns = len(BASE_COLUMNS) + 2 * (overall.shape[2] - len(BASE_COLUMNS))
     found = np.empty((len(code), overall.shape[1] * columns), np.float32)
-    _one_more(counters.sums, counters.decay(now), code, request, overall, found)
+    _one_more(counters.sums, counters.places, counters.decay(now), code, request, overall, found)
     # log(1 + x), not log1p: the former is vectorised in float32, and counts need no precision near 0.
     return np.log(found, out=found)
 
@@ -41,8 +41,12 @@ _PRIOR = np.float32(PRIOR_IMPRESSIONS)
 _ONE, _NOTHING = np.float32(1), np.float32(0)
 
 
-@compiled("void(float64[:, :, ::1], float64[:, :], int32[:], int64[:], float32[:, :, ::1], float32[:, ::1])")
-def _one_more(sums: Float64, decay: Float64, code: Int32, request: Int64, overall: Float32, out: Float32) -> None:
+@compiled(
+    "void(float64[:, :, ::1], int32[::1], float64[:, :], int32[:], int64[:], float32[:, :, ::1], float32[:, ::1])"
+)
+def _one_more(
+    sums: Float64, places: Int32, decay: Float64, code: Int32, request: Int64, overall: Float32, out: Float32
+) -> None:
     """Fill ``out [N, H * columns]`` with 1 + what ``rates`` takes the logarithm of: an entity is read once."""
     lives, tasks = sums.shape[1], sums.shape[2] - _BASE
     prior = np.empty((len(decay), lives, 2, tasks), np.float32)  # the overall rates, in _PRIOR impressions
@@ -55,9 +59,9 @@ def _one_more(sums: Float64, decay: Float64, code: Int32, request: Int64, overal
     never = np.zeros(sums.shape[2])
     counts = np.empty(sums.shape[2], np.float32)
     for n in range(len(code)):
-        known, b, at = 0 <= code[n] < len(sums), request[n], 0
+        row, b, at = places[code[n]] - 1 if 0 <= code[n] < len(places) else -1, request[n], 0
         for life in range(lives):
-            raw = sums[code[n], life] if known else never
+            raw = sums[row, life] if row >= 0 else never
             for column in range(len(raw)):
                 counts[column] = raw[column] * decay[b, life]
             for column in range(_BASE):

@@ -11,13 +11,16 @@ import onnxruntime as ort
 
 from upnext.errors import ArtifactError
 from upnext.ranking.multi_task import ITEM_ENCODER_FILE, ITEM_VECTORS_FILE, open_session
-from upnext.types import Column, Float32, Int32
+from upnext.types import Column, Int32
+from upnext.vectors import Vectors
+
+ITEMS = 8192  # embedded at once
 
 
 class ItemVectors:
-    """Calling it gives the vectors ``[I, d]`` of now; rows of items never embedded are zeros."""
+    """Calling it gives the vectors of now; those of items never embedded are zeros."""
 
-    def __init__(self, vectors: Float32, encoder: ort.InferenceSession) -> None:
+    def __init__(self, vectors: Vectors, encoder: ort.InferenceSession) -> None:
         self._vectors, self._encoder = vectors, encoder
         self._lock = threading.Lock()
 
@@ -25,12 +28,12 @@ class ItemVectors:
     def load(cls, directory: Path) -> ItemVectors:
         """Raises ArtifactError when a file is missing or damaged."""
         try:
-            vectors = np.load(directory / ITEM_VECTORS_FILE, allow_pickle=False)
+            vectors = Vectors.load(directory / ITEM_VECTORS_FILE)
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{directory}: no readable item vectors ({error}). Train again.") from error
         return cls(vectors, open_session(directory / ITEM_ENCODER_FILE))
 
-    def __call__(self) -> Float32:
+    def __call__(self) -> Vectors:
         return self._vectors
 
     def upsert(self, codes: Int32, content: Mapping[str, Column]) -> None:
@@ -39,11 +42,8 @@ class ItemVectors:
             return
         wanted = {entry.name for entry in self._encoder.get_inputs()}
         inputs = {name: column for name, column in content.items() if name in wanted}
-        embedded = np.asarray(self._encoder.run(None, inputs)[0], np.float32)
-        with self._lock:
-            size = int(codes.max()) + 1
-            if size > len(self._vectors):
-                grown = np.zeros((max(size, 2 * len(self._vectors)), self._vectors.shape[1]), np.float32)
-                grown[: len(self._vectors)] = self._vectors
-                self._vectors = grown
-            self._vectors[codes] = embedded
+        for first in range(0, len(codes), ITEMS):
+            some = slice(first, first + ITEMS)
+            embedded = self._encoder.run(None, {name: column[some] for name, column in inputs.items()})[0]
+            with self._lock:
+                self._vectors.put(codes[some], np.asarray(embedded, np.float32))

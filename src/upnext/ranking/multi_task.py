@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from upnext.compiled import compiled
 from upnext.errors import ArtifactError
 from upnext.ranking.tokens import Tokens, tokens
 from upnext.types import Candidates, Column, Float32, Int32, Requests
+from upnext.vectors import Vectors
 
 SCORER_FILE = "scorer.onnx"
 ITEM_ENCODER_FILE = "item_encoder.onnx"
@@ -86,12 +86,12 @@ class MultiTask:
         self,
         spec: RankerSpec,
         scorer: ort.InferenceSession,
-        item_vectors: Callable[[], Float32],
+        item_vectors: Callable[[], Vectors],
         user_inputs: UserInputs,
         event_names: Callable[[], Sequence[str]],
         threads: int = 1,
     ) -> None:
-        """``item_vectors()`` is ``[I, d]``; items beyond it score as an item of which nothing is known.
+        """Items without a vector in ``item_vectors()`` score as an item of which nothing is known.
 
         ``threads`` work on one request.
         """
@@ -126,7 +126,7 @@ class MultiTask:
         history = history.used()
         of_request = {
             "request": features[:1, :shared],
-            "history": vectors_of(vectors, history.item[0])[None],
+            "history": vectors[history.item],
             "known": (history.item >= 0).astype(np.float32),
             "actions": history.actions,
             "value": history.value,
@@ -135,7 +135,7 @@ class MultiTask:
         }
 
         def score(rows: slice) -> Float32:
-            of_rows = {"features": features[rows, shared:], "item": vectors_of(vectors, items[rows])}
+            of_rows = {"features": features[rows, shared:], "item": vectors[items[rows]]}
             return np.asarray(self._scorer.run(None, {**of_rows, **of_request})[0], np.float32)
 
         parts = min(self._threads, max(len(items) // LEAST_ROWS, 1))
@@ -144,16 +144,6 @@ class MultiTask:
         running = [self._pool.submit(score, rows) for rows in others]
         scored = [score(first), *(part.result() for part in running)]
         return np.concatenate(scored) if running else scored[0]
-
-
-@compiled("float32[:, ::1](float32[:, ::1], int32[:])")
-def vectors_of(vectors: Float32, items: Int32) -> Float32:
-    """The vectors of ``items [n]`` out of ``vectors [I, d]``, zeros for those it does not have: ``[n, d]``."""
-    found = np.zeros((len(items), vectors.shape[1]), np.float32)
-    for n, item in enumerate(items):
-        if 0 <= item < len(vectors):
-            found[n] = vectors[item]
-    return found
 
 
 def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:

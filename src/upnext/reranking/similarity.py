@@ -14,17 +14,18 @@ import numpy as np
 from upnext.compiled import compiled
 from upnext.reranking.lookup import gather
 from upnext.types import Bool, Catalogue, Float32, Int32
+from upnext.vectors import Vectors
 
 
 @dataclass(slots=True)
 class Similarity:
     """``[n] -> [n, n]``, ones on the diagonal; a part that the home has no data for takes no share.
 
-    ``vectors()`` are item vectors ``[I, d]`` (None = no model yet); rows of NaN or beyond its end are like nothing.
+    ``vectors()`` are item vectors (None = no model yet); an item without one, all zeros, is like nothing.
     """
 
     catalogue: Callable[[], Catalogue]
-    vectors: Callable[[], Float32 | None] = lambda: None
+    vectors: Callable[[], Vectors | None] = lambda: None
     author: float = 0.3
     category: float = 0.3
     vector: float = 0.4
@@ -35,7 +36,7 @@ class Similarity:
         if catalogue.category.shape[1]:
             parts.append((self.category, jaccard(gather(catalogue.category, item, -1))))
         if vectors is not None:
-            parts.append((self.vector, cosine(gather(vectors, item, np.nan))))
+            parts.append((self.vector, cosine(vectors[item])))
         total = sum(share for share, _ in parts)
         alike = np.zeros((len(item), len(item)), np.float32)
         for share, part in parts:

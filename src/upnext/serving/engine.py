@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from upnext import snapshot
+from upnext import catalogue_copy, snapshot
 from upnext.home import Home
 from upnext.live import Live
 from upnext.serving.answers import UNRANKED, Answer, answer, no_slate, stage_dicts, without_note
@@ -51,6 +51,7 @@ class Engine:
         self.home, self.config, self.log = home, home.config, home.log()
         self._observers = observers
         self._state_file, self._saved = home.directory / snapshot.FILE, -1
+        self._catalogue_folder, self._items_saved = home.directory / catalogue_copy.FOLDER, 0
         self._views, self._refreshing, self._loading = threading.Lock(), threading.Lock(), threading.Lock()
         self._refused: str | None = None  # a version that could not be loaded
         self.index_recall: float | None = None  # measured now and then, at RECALL_AT
@@ -116,10 +117,12 @@ class Engine:
     def _restore(self, live: Live) -> bool:
         restored = snapshot.restore(live, self._state_file)
         self._saved = live.offset  # what was read from the file need not be written to it again
+        catalogue_copy.restore(live, self._catalogue_folder)  # after the state, whose codes of authors stay
         return restored
 
     def save_state(self, events: int = 1) -> None:
-        """Save the live state when at least this many offsets were read since it was saved last."""
+        """Save the live state when at least this many offsets were read since; and the catalogue, if much of it was."""
+        self._items_saved = catalogue_copy.save_if_worth(self.live, self._catalogue_folder, self._items_saved)
         if self.live.offset - self._saved >= events:
             self._saved = snapshot.save(self.live, self._state_file)
 

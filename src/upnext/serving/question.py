@@ -11,8 +11,8 @@ import numpy as np
 from upnext.config import Config
 from upnext.events.schema import nearest
 from upnext.features.roles import EventRoles
-from upnext.ids import IdMap
 from upnext.live import Live, with_session
+from upnext.packed import PackedIds
 from upnext.serving.problems import Invalid, shown
 from upnext.types import NO_USER, Int32, Ragged, Requests
 
@@ -131,7 +131,7 @@ def session_event(roles: EventRoles) -> int:
     return min(positive, key=lambda code: float(roles.weight[code]), default=-1)
 
 
-def _codes(ids: IdMap, names: Sequence[str], field: str, notes: list[str]) -> Int32:
+def _codes(ids: PackedIds, names: Sequence[str], field: str, notes: list[str]) -> Int32:
     if not names:
         return np.empty(0, np.int32)
     codes = ids.encode(names)

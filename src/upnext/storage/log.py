@@ -5,7 +5,7 @@ Frames at this edge hold external string ids; what is read back holds int codes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -122,6 +122,12 @@ class Log(Protocol):
 
         Items known only from events have null columns and revision >= 1 too.
         """
+
+    def item_parts(self, after: int = 0) -> Iterator[pl.DataFrame]:
+        """The rows of ``read_items`` as of one moment, by code, in frames of bounded size; none if nothing changed."""
+
+    def identity(self) -> tuple[int, int]:
+        """A number that no other log has, and the latest revision of its items and users: what a copy belongs to."""
 
     def upsert_users(self, users: pl.DataFrame) -> int: ...
 

@@ -35,6 +35,8 @@ from upnext.storage.sqlite_write import TABLE_OF, Write
 from upnext.types import Events
 
 _CACHED_IDS = 1_000_000  # ids kept in memory a kind, for encoding
+_ITEMS_A_PART = 50_000
+_NEVER = 2**62  # a revision that is never reached
 
 # Two columns stand for five: what a row costs to read is its number of Python objects. Chunks of 256 stay in cache.
 _READ = """
@@ -108,7 +110,19 @@ class SQLiteLog:
             return write.delete("item", item_ids)
 
     def read_items(self, after: int = 0) -> pl.DataFrame:
-        return self._read_table("items", ITEM_SCHEMA, after)
+        parts = list(self.item_parts(after))
+        return pl.concat(parts) if parts else self._read_table("items", ITEM_SCHEMA, _NEVER)
+
+    def item_parts(self, after: int = 0) -> Iterator[pl.DataFrame]:
+        with self._connection() as db:
+            cursor = db.execute(_changed("items", ITEM_SCHEMA, after), (after,))  # one statement sees one moment
+            while rows := cursor.fetchmany(_ITEMS_A_PART):
+                yield _frame(ITEM_SCHEMA, rows)
+
+    def identity(self) -> tuple[int, int]:
+        with self._connection() as db:
+            found = dict(db.execute("SELECT name, value FROM meta"))
+            return int(found["identity"]), int(found["revision"])
 
     def upsert_users(self, users: pl.DataFrame) -> int:
         frame = conform(users, USER_SCHEMA, REQUIRED_USER)
@@ -182,22 +196,29 @@ class SQLiteLog:
                 self._codes[kind].update(fresh)
 
     def _read_table(self, table: str, schema: Mapping[str, pl.DataType], after: int) -> pl.DataFrame:
-        names = [name if number else "id" for number, name in enumerate(schema)]
-        # All rows lie in the order of their codes; news would be looked for among all of them without the index.
-        by = f"INDEXED BY {table}_revision" if after > 0 else "NOT INDEXED"
-        query = f"SELECT {', '.join(names)}, code, deleted, revision FROM {table} {by} WHERE revision > ? ORDER BY code"
         with self._connection() as db:
-            rows = db.execute(query, (after,)).fetchall()
+            rows = db.execute(_changed(table, schema, after), (after,)).fetchall()
         if not rows and table in self._nothing:  # the usual news, several times a second
             return self._nothing[table]
-        dtypes = {**schema, "code": pl.Int32(), "deleted": pl.Boolean(), "revision": pl.Int64()}
-        columns = list(zip(*rows, strict=True)) or [()] * len(dtypes)
-        frame = pl.DataFrame(
-            [loaded(name, values, dtype) for (name, dtype), values in zip(dtypes.items(), columns, strict=True)]
-        )
+        frame = _frame(schema, rows)
         if not rows:
             self._nothing[table] = frame
         return frame
+
+
+def _changed(table: str, schema: Mapping[str, pl.DataType], after: int) -> str:
+    """Rows of a later revision, by code: all of them as they lie, few by their index, which SQLite would not choose."""
+    names = [name if number else "id" for number, name in enumerate(schema)]
+    through = f"INDEXED BY {table}_revision" if after > 0 else "NOT INDEXED"
+    return f"SELECT {', '.join(names)}, code, deleted, revision FROM {table} {through} WHERE revision > ? ORDER BY code"
+
+
+def _frame(schema: Mapping[str, pl.DataType], rows: Sequence[Sequence[object]]) -> pl.DataFrame:
+    dtypes = {**schema, "code": pl.Int32(), "deleted": pl.Boolean(), "revision": pl.Int64()}
+    columns = list(zip(*rows, strict=True)) or [()] * len(dtypes)
+    return pl.DataFrame(
+        [loaded(name, values, dtype) for (name, dtype), values in zip(dtypes.items(), columns, strict=True)]
+    )
 
 
 def _unpacked(*columns: NDArray[Any]) -> Events:

@@ -18,6 +18,7 @@ COMMIT_CHECKPOINTS_PAGES = 16_384  # 64 MiB: long before that ``sqlite_checkpoin
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('revision', 0);
+INSERT INTO meta VALUES ('identity', abs(random()));
 CREATE TABLE surfaces (code INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
 INSERT INTO surfaces VALUES (0, '');
 CREATE TABLE event_types (code INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
@@ -61,6 +62,8 @@ def connect(path: Path) -> sqlite3.Connection:
 def prepare(db: sqlite3.Connection, path: Path) -> None:
     """Make the tables in an empty file; refuse a file that is not this program's or is newer than it."""
     if _version(db) == SCHEMA_VERSION and _application(db) == APPLICATION_ID:
+        if not db.execute("SELECT count(*) FROM meta WHERE name = 'identity'").fetchone()[0]:  # of an earlier upnext
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('identity', abs(random()))")
         return
     db.execute("BEGIN IMMEDIATE")  # of several processes that open a new file at once, one makes the tables
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,24 @@ from upnext.testing.logs import NOON, events, some
 
 
 class LogContract(ColumnsContract):
+    def test_item_parts_are_read_items(self, log: Log) -> None:
+        assert list(log.item_parts()) == []
+        log.upsert_items(pl.DataFrame({"item_id": ["a", "b", "c"], "title": ["x", None, "z"]}))
+        revision = int(log.read_items()["revision"].max())  # type: ignore[arg-type]
+        log.upsert_items(pl.DataFrame({"item_id": ["b"], "title": ["new"]}))
+        assert pl.concat(log.item_parts()).equals(log.read_items())
+        assert pl.concat(log.item_parts(revision))["item_id"].to_list() == ["b"]
+
+    def test_an_identity_of_its_own(self, opened: Callable[[], Log], tmp_path: Path) -> None:
+        (tmp_path / "other").mkdir()
+        log, other = opened(), self.open(tmp_path / "other")
+        number, revision = log.identity()
+        assert opened().identity() == (number, revision)
+        assert other.identity()[0] != number
+        other.close()
+        log.upsert_items(pl.DataFrame({"item_id": ["a"]}))
+        assert log.identity() == (number, int(log.read_items()["revision"].max()))  # type: ignore[arg-type]
+
     def test_new_log_is_empty(self, log: Log) -> None:
         assert log.last_offset() == -1
         assert len(log.read_events()) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from upnext.candidates.index import EXACT_BELOW, ItemIndex
 from upnext.config import ALSConfig
 from upnext.training.interactions import Interactions
 from upnext.training.progress import Progress
-from upnext.types import Float32
 
 
 def fit_als(
@@ -23,13 +23,11 @@ def fit_als(
     seed: int,
     threads: int,
     progress: Progress,
-    start: Float32 | None = None,
+    start: ALSFactors | None = None,
 ) -> ALSFactors:
-    """Item factors for all ``interactions.items``; zeros where nobody acted on one. ``threads`` 0 = all cores.
-
-    ``start [items before, d]`` are factors to go on from.
-    """
-    matrix = confidence(interactions, config.alpha)
+    """Factors of the items that somebody acted on. ``threads`` 0 = all cores; ``start`` are factors to go on from."""
+    codes, row = np.unique(interactions.item, return_inverse=True)
+    matrix = confidence(replace(interactions, item=row.astype(np.int32), items=len(codes)), config.alpha)
     # implicit parallelises over users and items itself, and warns where BLAS would do so once more.
     with threadpool_limits(1, "blas"), progress.track("ALS", config.epochs) as step:
         model = AlternatingLeastSquares(
@@ -43,16 +41,15 @@ def fit_als(
         )
         if start is not None:
             # Small and random where there were none: a new user of new items alone would stay at zero.
-            shape = (interactions.items, config.embedding_size)
+            shape = (len(codes), config.embedding_size)
             model.item_factors = np.random.default_rng(seed).random(shape, np.float32) * np.float32(0.01)
-            known = np.flatnonzero(start.any(axis=1))
-            model.item_factors[known] = start[known]
+            _, mine, theirs = np.intersect1d(codes, start.codes, assume_unique=True, return_indices=True)
+            model.item_factors[mine] = start.item[theirs]
             model.user_factors = np.zeros((interactions.users, config.embedding_size), np.float32)
         model.fit(matrix, show_progress=False, callback=lambda epoch, seconds, loss: step(1, f"loss {loss:.4f}"))
     factors = np.asarray(model.item_factors, np.float32)
-    factors[np.asarray(matrix.getnnz(axis=0)) == 0] = 0
-    index = ItemIndex.build(np.arange(len(factors), dtype=np.int32), factors) if len(factors) >= EXACT_BELOW else None
-    return ALSFactors(factors, config.regularization, config.alpha, index)
+    index = ItemIndex.build(codes, factors) if len(factors) >= EXACT_BELOW else None
+    return ALSFactors(factors, codes, config.regularization, config.alpha, index)
 
 
 def confidence(interactions: Interactions, alpha: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from upnext.training.item_encoder import ItemEncoder, content_tensors
 from upnext.training.ranker_network import RankerNetwork
 from upnext.training.weights import save_weights
 from upnext.types import Float32
+from upnext.vectors import Vectors, save_vectors
 
 ITEMS_AT_ONCE = 8192
 
@@ -37,21 +39,27 @@ class FittedRanker:
         directory.mkdir(parents=True, exist_ok=True)
         self.spec.save(directory)
         save_weights(directory, network=self.network, encoder=self.encoder)
-        vectors = _encode_all(self.encoder, self.content)
-        np.save(directory / ITEM_VECTORS_FILE, vectors, allow_pickle=False)
+        save_vectors(directory / ITEM_VECTORS_FILE, self._vectors(), len(self.content), self.encoder.id.embedding_dim)
         few = self.content.take(slice(0, 3))
         columns = dict(zip(few.columns(), content_tensors(few), strict=True))
         export_onnx(
             self.encoder, columns, ["vector"], {name: {0: "n"} for name in columns}, directory / ITEM_ENCODER_FILE
         )
-        self._export_scorer(vectors, directory / SCORER_FILE)
+        self._export_scorer(Vectors.load(directory / ITEM_VECTORS_FILE), directory / SCORER_FILE)
 
-    def _export_scorer(self, vectors: Float32, path: Path) -> None:
-        size, length, shared = vectors.shape[1], self.spec.history_size, self.spec.request_features
+    @torch.no_grad()
+    def _vectors(self) -> Iterator[Float32]:
+        """Of all items, in parts."""
+        self.encoder.eval()
+        for first in range(0, len(self.content), ITEMS_AT_ONCE):
+            yield self.encoder(*content_tensors(self.content.take(slice(first, first + ITEMS_AT_ONCE)))).numpy()
+
+    def _export_scorer(self, vectors: Vectors, path: Path) -> None:
+        size, length, shared = vectors.size, self.spec.history_size, self.spec.request_features
         random = torch.Generator().manual_seed(0)
         inputs = {
             "features": torch.randn(3, len(self.spec.feature_names) - shared, generator=random),
-            "item": torch.from_numpy(vectors[np.arange(3) % len(vectors)]),
+            "item": torch.from_numpy(vectors[np.arange(3) % max(len(vectors), 1)]),
             "request": torch.randn(1, shared, generator=random),
             "history": torch.randn(1, length, size, generator=random),
             "known": torch.ones(1, length),
@@ -68,13 +76,3 @@ class FittedRanker:
             "attribute": {1: "a"},
         }
         export_onnx(self.network, inputs, ["predictions"], dynamic, path)
-
-
-@torch.no_grad()
-def _encode_all(encoder: ItemEncoder, content: ItemContent) -> Float32:
-    encoder.eval()
-    parts = [
-        encoder(*content_tensors(content.take(slice(start, start + ITEMS_AT_ONCE)))).numpy()
-        for start in range(0, len(content), ITEMS_AT_ONCE)
-    ]
-    return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, 1), np.float32)

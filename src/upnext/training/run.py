@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from upnext import __version__
+from upnext import __version__, catalogue_copy
 from upnext.build import RANKER_FOLDER, hydrators, load_sources
 from upnext.config import Config, TaskConfig
 from upnext.content import Vocabulary
@@ -72,7 +72,9 @@ def train(
     try:
         models = home.models()
         start = Start.open(models, config) if warm else None
-        live = Live(log, config, events=False)
+        folder = home.directory / catalogue_copy.FOLDER
+        live = Live(log, config, events=False, restore=lambda live: catalogue_copy.restore(live, folder))
+        catalogue_copy.save_if_worth(live, folder, 0)
         data = TrainingData.read(live, until)
         if start is not None and not _anything_new(start, data, progress):
             return None

@@ -114,10 +114,12 @@ class TowerTrainer:
     def item_vectors(self) -> Float32:
         """Unit vectors of the whole catalogue, ``[I, d]``."""
         self.towers.eval()
-        some = (slice(first, first + ITEMS) for first in range(0, len(self.content[0]), ITEMS))
+        vectors = np.empty((len(self.content[0]), self.config.embedding_size), np.float32)
         with torch.no_grad():
-            parts = [self.item_tower(*(column[rows] for column in self.content)).numpy() for rows in some]
-        return np.concatenate([np.empty((0, self.config.embedding_size), np.float32), *parts])
+            for first in range(0, len(vectors), ITEMS):
+                rows = slice(first, first + ITEMS)
+                vectors[rows] = self.item_tower(*(column[rows] for column in self.content)).numpy()
+        return vectors
 
     def validation_queries(self, rows: Int64) -> Int64:
         """Rows to be foretold, from ``rows``: first visits, a sample where there are many."""

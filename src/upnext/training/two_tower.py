@@ -29,6 +29,7 @@ from upnext.training.tower_trainer import TowerTrainer
 from upnext.training.user_tower import DAY_MS, HOUR_MS, UserTower
 from upnext.training.weights import Weights, save_weights
 from upnext.types import Float32, Int32
+from upnext.vectors import Vectors, save_vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ class TwoTowerModel:
         directory.mkdir(parents=True, exist_ok=True)
         _export_user_tower(self.user_tower, self.config, directory / USER_TOWER_FILE)
         _export_item_tower(self.item_tower, self.content, directory / ITEM_TOWER_FILE)
-        np.save(directory / VECTORS_FILE, self.vectors, allow_pickle=False)
-        ItemIndex.build(np.arange(len(self.vectors), dtype=np.int32), self.vectors).save(directory)
+        save_vectors(directory / VECTORS_FILE, [self.vectors], *self.vectors.shape)
+        served = Vectors.load(directory / VECTORS_FILE)
+        ItemIndex.build_of(np.arange(len(served), dtype=np.int32), served).save(directory)
         self.vocabulary.save(directory)
         save_weights(directory, user_tower=self.user_tower, item_tower=self.item_tower)
         settings = {

@@ -244,7 +244,7 @@ def _continue_sources(
     metrics: dict[str, object] = {"interactions": len(interactions)}
     if c.als.enabled:
         again = c.als.model_copy(update={"epochs": min(SWEEPS, c.als.epochs)})
-        factors = ALSFactors.load(before / "als").item
+        factors = ALSFactors.load(before / "als")
         fit_als(interactions, again, seed, threads, progress, factors).save(folder / "als")
     if c.because_you_watched.enabled:
         fit_co_visitation(interactions, c.because_you_watched, progress).save(folder / "because_you_watched")
