@@ -32,6 +32,8 @@ SETTING = Setting(
         *SMALL,
         "candidates.als.epochs=1",
         "candidates.two_tower.epochs=1",
+        "ranking.epochs=8",  # a ranker that has learned nothing may love what is new by luck
+        "ranking.batch_size=128",
         f"reranking.exploration.max_impressions={PROMISED}",
         f"reranking.exploration.within_hours={HOURS}",
     ),

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upnext.candidates.keys import best_of_keys, keys_of, values_of, without
+from upnext.candidates.keys import _slot, best_of_keys, keys_of, values_of, without
 from upnext.types import Candidates, Float32, Int32, Int64
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40) | st.integers(0, 2**31 - 1)), max_size=60)
@@ -51,3 +52,11 @@ def test_the_best_of_rows_in_any_order(pairs: list[tuple[int, int]], k: int, bat
         one: Candidates = found.of_request(request)
         assert one.item.tolist() == [pairs[row][1] for row in mine]
         assert np.asarray(one["score"]).tolist() == score[mine].tolist()
+
+
+@pytest.mark.parametrize(("requests", "items"), [(512, 1500), (1, 100_000), (100_000, 3)])
+def test_the_same_items_of_many_requests_are_scattered_over_the_table(requests: int, items: int) -> None:
+    keys = keys_of(np.repeat(np.arange(requests), items), np.tile(np.arange(items, dtype=np.int32), requests))
+    empty = np.zeros(2 ** int(np.ceil(np.log2(2 * len(keys)))), np.int32)
+    slots = {_slot(empty, keys, key) for key in keys[:: max(1, len(keys) // 20_000)].tolist()}
+    assert len(slots) > 0.9 * len(keys[:: max(1, len(keys) // 20_000)])

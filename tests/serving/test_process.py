@@ -30,7 +30,7 @@ def ready(url):
 try:
     run_server(Home.open(Path(sys.argv[1])), port=0, on_ready=ready)
 finally:
-    heavy = {"torch", "implicit", "onnx", "onnxscript", "matplotlib", "scipy", "hypothesis"} & set(sys.modules)
+    heavy = {"torch", "implicit", "onnx", "onnxscript", "matplotlib", "scipy.sparse", "hypothesis"} & set(sys.modules)
     print("heavy:", sorted(heavy), flush=True)
 """
 

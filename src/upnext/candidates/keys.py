@@ -24,10 +24,18 @@ def best_of_keys(key: Int64, score: Float32, batch: int, k: int) -> Candidates:
     return best(key >> 32, (key & 0xFFFFFFFF).astype(np.int32), score[order], batch, k)
 
 
+GOLDEN = -7046029254386353131  # 2**64 / golden ratio, as a signed number: odd, its product wraps around
+
+
 @compiled("int64(int32[::1], int64[::1], int64)")
 def _slot(table: Int32, keys: Int64, wanted: int) -> int:
-    """Where the table holds the key, or has the free slot for it."""
-    slot = ((wanted ^ wanted >> 32) * 2654435769 >> 7) & len(table) - 1
+    """Where the table holds the key, or has the free slot for it.
+
+    The upper half of the product depends on request and item, the lower half on the item alone: together they scatter
+    the same items of many requests.
+    """
+    product = wanted * GOLDEN
+    slot = (product ^ product >> 32) & len(table) - 1
     while table[slot] != 0 and keys[table[slot] - 1] != wanted:
         slot = slot + 1 & len(table) - 1
     return slot
