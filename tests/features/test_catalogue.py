@@ -245,3 +245,23 @@ def test_users_grow_like_items() -> None:
         live.apply(users({"code": code, "attributes": {"n": code}}), catalogue)
         assert len(live()) == code + 1
     assert [attributes(live, code) for code in range(50)] == [[f"n={code}"] for code in range(50)]
+
+
+def test_users_taken_over_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict[str, Any]] = [
+        {"code": 6, "attributes": {"city": "Rome"}, "blocked_authors": ["ann"]},
+        *({"code": code} for code in (3, 0, 5)),
+        {"code": 1, "attributes": {"city": "Bonn"}},
+        {"code": 4, "blocked_authors": ["bob"]},
+        {"code": 2, "deleted": True},
+    ]
+    whole, parts, catalogue = LiveUsers(), LiveUsers(), LiveCatalogue()
+    whole.apply(users(*rows), catalogue)
+    monkeypatch.setattr("upnext.features.catalogue.USERS_AT_ONCE", 2)
+    parts.apply(users(*rows), catalogue)
+    assert list(parts.ids.names) == list(whole.ids.names) == [f"u{code}" for code in range(7)]
+    for user in range(7):
+        assert attributes(parts, user) == attributes(whole, user)
+        assert blocked(parts, catalogue, user) == blocked(whole, catalogue, user)
+    assert attributes(parts, 6) == ["city=Rome"]
+    assert blocked(parts, catalogue, 4) == ["bob"]
