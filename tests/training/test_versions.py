@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from upnext.candidates.als import ALSFactors
 from upnext.content import Vocabulary
 from upnext.errors import ArtifactError, HomeError
 from upnext.home import Home
@@ -112,8 +113,8 @@ def test_a_warm_training_goes_on_with_what_is_new(home_with: Callable[..., Home]
     assert "zyzzyva" in new.title
     assert "Somebody New" in new.author
     assert set(codes) <= set(new.items.tolist())
-    factors = np.load(after / "sources" / "als" / "item_factors.npy")
-    assert np.abs(factors[codes]).sum() > 0
+    als = ALSFactors.load(after / "sources" / "als")
+    assert np.abs(als.item[np.isin(als.codes, codes)]).sum() > 0
     with Engine(home) as engine:
         answer = engine.recommend(user_id="u1", n=10)
         assert (answer["model_version"], answer["degraded"]) == (second.version, [])
