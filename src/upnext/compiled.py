@@ -33,4 +33,4 @@ def compiled(*signatures: str) -> Callable[[Loop], Loop]:
 
 @cache
 def _say_once() -> None:
-    _LOG.info("Compiling loops for this machine: some seconds, once after an installation")
+    _LOG.info("Compiling loops for this machine: about half a minute, once after an installation")
