@@ -15,9 +15,9 @@ import numpy as np
 
 from upnext.candidates.history import not_to_propose, visits
 from upnext.candidates.index import INDEX_FILE, ItemIndex
+from upnext.candidates.nearest import nearest, pair_scores
 from upnext.candidates.remembered import Remembered
 from upnext.candidates.topk import best_of_matrix, none, stack
-from upnext.candidates.vectors import nearest, pair_scores
 from upnext.compiled import compiled
 from upnext.errors import ArtifactError
 from upnext.types import Candidates, Float32, Int32, Int64, Requests

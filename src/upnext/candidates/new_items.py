@@ -160,7 +160,7 @@ class _Window:
     def of(cls, catalogue: Catalogue, now: int, max_age: int, fewest: int) -> _Window:
         """What is at most ``max_age`` old at ``now`` or not out yet; of far more than ``fewest``, the latest."""
         since = _latest_since(catalogue.published_at, max(now - max_age, 0), now, fewest)
-        item = _published_after(catalogue.published_at, since)
+        item = np.flatnonzero(catalogue.published_at > since).astype(np.int32)
         at = catalogue.published_at[item]
         order = np.argsort(at, kind="stable")
         return cls(catalogue, catalogue, fewest, since, item[order], at[order])
@@ -193,21 +193,6 @@ def _latest_since(published_at: Int64, since: int, now: int, fewest: int) -> int
         if found >= fewest:
             return since + span * width
     return since
-
-
-@compiled("int32[::1](int64[::1], int64)")
-def _published_after(published_at: Int64, since: int) -> Int32:
-    """The items that were published after a time, by code."""
-    size = 0
-    for item in range(len(published_at)):
-        size += published_at[item] > since
-    found = np.empty(size, np.int32)
-    filled = 0
-    for item in range(len(published_at)):
-        if published_at[item] > since:
-            found[filled] = item
-            filled += 1
-    return found
 
 
 @compiled("float32[::1](int32[:, :], float32[:, :], int32[:, ::1], int64[::1], int32[::1])")

@@ -17,9 +17,9 @@ import onnxruntime
 
 from upnext.candidates.history import not_to_propose, preference
 from upnext.candidates.index import ItemIndex
+from upnext.candidates.nearest import nearest, pair_scores
 from upnext.candidates.remembered import Remembered
 from upnext.candidates.topk import none
-from upnext.candidates.vectors import nearest, pair_scores
 from upnext.compiled import compiled
 from upnext.content import ItemContent, Vocabulary, place_users
 from upnext.errors import ArtifactError

@@ -200,7 +200,7 @@ class Promises:
     def _from_catalogue(self, now: int) -> Claims:
         catalogue = self._catalogue()
         self._size, self._came = len(catalogue), []
-        item = _published_after(catalogue.published_at, now - self._span)
+        item = np.flatnonzero(catalogue.published_at > now - self._span).astype(np.int32)
         return self._open(item, catalogue.published_at[item], now, catalogue)
 
     def _kept_up(self, now: int) -> Claims:
@@ -271,18 +271,3 @@ def _running(claimed: Int32, opened: Int64, items: Int32, now: Int64, span: int)
             row[filled], age[filled] = n, (now[n] - opened[low]) / span
             filled += 1
     return row[:filled].copy(), age[:filled].copy()
-
-
-@compiled("int32[::1](int64[::1], int64)")
-def _published_after(published_at: Int64, since: int) -> Int32:
-    """The items that were published after a time, by code: without a temporary column of the whole catalogue."""
-    size = 0
-    for item in range(len(published_at)):
-        size += published_at[item] > since
-    found = np.empty(size, np.int32)
-    filled = 0
-    for item in range(len(published_at)):
-        if published_at[item] > since:
-            found[filled] = item
-            filled += 1
-    return found

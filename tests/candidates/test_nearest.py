@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upnext.candidates.index import ItemIndex
-from upnext.candidates.vectors import nearest, pair_scores
+from upnext.candidates.nearest import nearest, pair_scores
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 40])
