@@ -180,3 +180,19 @@ def test_what_is_saved(model: TwoTowerModel, tmp_path: Path) -> None:
     }  # fmt: skip
     settings = json.loads((tmp_path / "two_tower" / "two_tower.json").read_text())
     assert settings["history_size"] == CONFIG.history_size
+
+
+def test_recall_in_a_large_catalogue_looks_among_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, content, words, attributes = world()
+    once_more = sequences(seen)
+    trainer = TowerTrainer(once_more, content, words, attributes, CONFIG, seed=0)
+    queries = trainer.validation_queries(np.arange(len(once_more)))
+    everything = trainer.recall(queries)
+    monkeypatch.setattr("upnext.training.tower_trainer.VALIDATION_ITEMS", trainer.items - 1)
+    assert trainer.recall(queries) == everything  # whatever the queries' users met is compared, and here that is all
+    met = np.unique(once_more.item[:LENGTH])
+    monkeypatch.setattr("upnext.training.tower_trainer.VALIDATION_ITEMS", 1)
+    few = trainer.recall(queries[queries < LENGTH])
+    assert few == trainer.recall(queries[queries < LENGTH])
+    assert len(met) < trainer.items
+    assert few >= trainer.recall(queries)  # fewer rivals: nearer to the top

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from upnext.simulation.shown import Shown
 from upnext.types import Bool, Float64, Int16, Int32, Int64
 
 PERSONAL, POPULAR, RANDOM = 24, 12, 24  # candidates by where they come from
@@ -26,14 +27,14 @@ class LogPolicy:
 
     def __init__(self, topic: Int32, picked: Int16, topics: int, slate_size: int) -> None:
         items, users = len(topic), len(picked)
-        self._topic = topic  # [I], the main topic of each item
+        self._topic = topic.astype(np.int16)  # [I], the main topic of each item; stable sorts of 16 bits are linear
         self._picked = picked  # [U], the topic each user named on arrival
         self._slate_size = slate_size
         self._shown = np.zeros(items)
         self._clicked = np.zeros(items)
         self._taste_shown = np.zeros((users, topics), np.float32)
         self._taste_clicked = np.zeros((users, topics), np.float32)
-        self._seen = np.zeros((users, (items + 7) // 8), np.uint8)  # one bit an item
+        self._seen = Shown(items)
         self._rate = 0.1
 
     def refresh(self, available: int, hours: float) -> None:
@@ -43,17 +44,29 @@ class LogPolicy:
         self._clicked *= fade
         self._available = available
         self._rate = (self._clicked.sum() + 1) / (self._shown.sum() + 10)
-        smoothed = (self._clicked + PRIOR_IMPRESSIONS * self._rate) / (self._shown + PRIOR_IMPRESSIONS)
-        self._appeal = np.log(smoothed)
-        heat = self._clicked[:available] + 1e-3 * self._appeal[:available]
-        self._by_heat = np.argsort(-heat, kind="stable")
-        topic = self._topic[:available]
-        self._by_topic = np.lexsort((-self._appeal[:available], topic))
-        self._topic_start = np.searchsorted(topic[self._by_topic], np.arange(self._taste_shown.shape[1] + 1))
+        met = np.flatnonzero(self._shown > 0)
+        smoothed = (self._clicked[met] + PRIOR_IMPRESSIONS * self._rate) / (self._shown[met] + PRIOR_IMPRESSIONS)
+        self._appeal = np.full(len(self._topic), np.log(self._rate))
+        self._appeal[met] = np.log(smoothed)
+        met = met[met < available]
+        appeal = self._appeal[met]
+        self._by_heat = self._ranked(met, self._clicked[met] + 1e-3 * appeal, 1e-3 * np.log(self._rate))
+        by_appeal = self._ranked(met, appeal, np.log(self._rate))
+        self._by_topic = by_appeal[np.argsort(self._topic[by_appeal], kind="stable")]
+        sizes = np.bincount(self._topic[:available], minlength=self._taste_shown.shape[1])
+        self._topic_start = np.concatenate([[0], np.cumsum(sizes)])
+
+    def _ranked(self, met: Int64, score: Float64, of_others: float) -> Int64:
+        """The available items by descending score, the older first of equals. Only those that were ``met`` differ."""
+        other = np.ones(self._available, np.bool_)
+        other[met] = False
+        order = np.argsort(-score, kind="stable")
+        above = int(np.count_nonzero(score > of_others))
+        return np.concatenate([met[order[:above]], np.flatnonzero(other), met[order[above:]]])
 
     def forget_shown(self) -> None:
         """From now on every item may be shown to everybody once more."""
-        self._seen[:] = 0
+        self._seen.forget()
 
     def slates(self, users: Int32, rng: np.random.Generator) -> Int32:
         """Items for users ``[n]``, each user at most once: ``[n, slate_size]``, -1 where nothing unseen is left."""
@@ -63,13 +76,13 @@ class LogPolicy:
         ordered = np.take_along_axis(items, order, axis=1)
         repeated = np.zeros(items.shape, bool)
         repeated[rows, order[:, 1:]] = ordered[:, 1:] == ordered[:, :-1]
-        usable = ~repeated & ~self._was_seen(users[:, None], items)
+        usable = ~repeated & ~self._seen(users[:, None], items)
         score = np.where(usable, self._scores(users, items, rng), -np.inf)
         score = self._explore(score, rng)
         best = np.argsort(-score, axis=1, kind="stable")[:, : self._slate_size]
         slate = np.where(np.isfinite(score[rows, best]), items[rows, best], -1).astype(np.int32)
         self._fill(users, slate, rng)
-        self._mark_seen(users, slate)
+        self._seen.add(np.broadcast_to(users[:, None], slate.shape)[slate >= 0], slate[slate >= 0])
         return slate
 
     def learn(self, users: Int32, slates: Int32, clicked: Bool) -> None:
@@ -133,19 +146,12 @@ class LogPolicy:
     def _fill(self, users: Int32, slates: Int32, rng: np.random.Generator) -> None:
         """Who has seen nearly all candidates gets random unseen items into the empty slots, in place."""
         for row in np.flatnonzero((slates < 0).any(axis=1)):
-            seen = np.unpackbits(self._seen[users[row]], bitorder="little")[: self._available].astype(bool)
-            seen[slates[row][slates[row] >= 0]] = True
-            unseen = rng.permutation(np.flatnonzero(~seen))
+            unseen = np.ones(len(self._topic), np.bool_)
+            unseen[self._seen.of(int(users[row]))] = False
+            unseen[slates[row][slates[row] >= 0]] = False
+            unseen = rng.permutation(np.flatnonzero(unseen[: self._available]))
             empty = np.flatnonzero(slates[row] < 0)[: len(unseen)]
             slates[row, empty] = unseen[: len(empty)]
-
-    def _was_seen(self, users: Int32, items: Int64) -> Bool:
-        return np.asarray(self._seen[users, items >> 3] >> (items & 7).astype(np.uint8) & 1, bool)
-
-    def _mark_seen(self, users: Int32, slates: Int32) -> None:
-        people = np.broadcast_to(users[:, None], slates.shape)[slates >= 0]
-        items = slates[slates >= 0]
-        np.bitwise_or.at(self._seen, (people, items >> 3), (1 << (items & 7)).astype(np.uint8))
 
 
 def _zipf(size: Int64 | int, shape: tuple[int, ...], rng: np.random.Generator) -> Int64:

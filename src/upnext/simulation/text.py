@@ -16,6 +16,7 @@ TOPICS = (
 COMMON_WORDS, TOPIC_WORDS, SUBTOPIC_WORDS = 200, 20, 12
 SHORTEST, LONGEST = 3, 6
 TOPICAL = 0.6  # share of a title's words that speak of its topics
+ITEMS_A_PART = 100_000  # what is as wide as there are subtopics is made of so many items at once
 SPECIFIC = 0.6  # share of those that speak of the subtopic
 
 ONSETS = (*"bdfghjklmnprstvwz", "br", "dr", "gr", "kr", "pl", "st", "tr", "sh")
@@ -57,7 +58,8 @@ def titles(item_topic: Float32, topics: int, rng: np.random.Generator) -> list[s
     items, leaves = item_topic.shape
     vocabulary = np.array(words(COMMON_WORDS + topics * TOPIC_WORDS + leaves * SUBTOPIC_WORDS, rng))
     shape = (items, LONGEST)
-    leaf = _draw_rows(item_topic, rng.random(shape))
+    drawn = rng.random(shape)
+    leaf = np.concatenate([_draw_rows(item_topic[part], drawn[part]) for part in _parts(items)])
     topical = rng.random(shape) < TOPICAL
     specific = rng.random(shape) < SPECIFIC
     topical[:, 0] = specific[:, 0] = True
@@ -66,9 +68,16 @@ def titles(item_topic: Float32, topics: int, rng: np.random.Generator) -> list[s
     start = np.where(topical, np.where(specific, leaf_start, topic_start), 0)
     size = np.where(topical, np.where(specific, SUBTOPIC_WORDS, TOPIC_WORDS), COMMON_WORDS)
     rank = (size * rng.random(shape) ** 2).astype(np.int64)  # some words are used more than others
-    sizes: list[int] = rng.integers(SHORTEST, LONGEST + 1, (items,)).tolist()
-    chosen = zip(vocabulary[start + rank].tolist(), sizes, strict=True)
-    return [" ".join(list(dict.fromkeys(row))[:size]).capitalize() for row, size in chosen]
+    sizes = rng.integers(SHORTEST, LONGEST + 1, (items,))
+    return [
+        " ".join(list(dict.fromkeys(row))[:size]).capitalize()
+        for part in _parts(items)
+        for row, size in zip(vocabulary[start[part] + rank[part]].tolist(), sizes[part].tolist(), strict=True)
+    ]
+
+
+def _parts(items: int) -> list[slice]:
+    return [slice(first, first + ITEMS_A_PART) for first in range(0, items, ITEMS_A_PART)]
 
 
 def _draw_rows(share: Float32, uniform: Float64) -> Int64:

@@ -67,7 +67,7 @@ class WorldConfig:
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
-    ("items", 10, 5_000_000),
+    ("items", 10, 20_000_000),
     ("users", 1, 5_000_000),
     ("impressions", 1, 10_000_000_000),
     ("days", 1, 3650),

@@ -67,7 +67,7 @@ def loaded(name: str, values: Sequence[object], dtype: pl.DataType) -> pl.Series
     if dtype == pl.List(pl.Float32):
         return _loaded_vectors(name, values)
     if dtype == pl.List(pl.String):
-        return pl.Series(name, [None if value is None else json.loads(value) for value in values], dtype=dtype)  # type: ignore[arg-type]
+        return pl.Series(name, values, dtype=pl.String).str.json_decode(pl.List(pl.String))
     if dtype == pl.Boolean():
         return pl.Series(name, values, dtype=pl.Int8).cast(pl.Boolean)
     return pl.Series(name, values, dtype=dtype)

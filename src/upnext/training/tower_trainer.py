@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ REFIT_EPOCHS = 2
 REFIT_RATE = 0.2  # of the learning rate
 VALIDATION_QUERIES = 4096
 VALIDATION_K = 20
+VALIDATION_ITEMS = (
+    200_000  # of a larger catalogue a sample: recall decides when to stop, and is told from its like only
+)
 ITEMS = 8192  # items embedded at once
 
 
@@ -62,7 +66,7 @@ class TowerTrainer:
     ) -> None:
         self.seen, self.config, self.vocabulary = seen, config, vocabulary
         self.content, self.attributes = content_tensors(content), user_attributes
-        self.rng = np.random.default_rng(seed)
+        self.seed, self.rng = seed, np.random.default_rng(seed)
         self.end = 0  # time of the last example: the age of the others counts from it
         size = config.embedding_size
         self.item_tower = ItemTower(ItemEncoder(vocabulary, size, config.id_dropout))
@@ -111,14 +115,20 @@ class TowerTrainer:
         for _ in range(epochs):
             self._epoch(rows, optimizer, schedule, step)
 
-    def item_vectors(self) -> Float32:
-        """Unit vectors of the whole catalogue, ``[I, d]``."""
+    @property
+    def items(self) -> int:
+        """Items of the catalogue, I."""
+        return len(self.content[0])
+
+    def item_vectors(self, items: Int64 | None = None) -> Float32:
+        """Unit vectors of ``items [n]``, of the whole catalogue by default: ``[n, d]``."""
         self.towers.eval()
-        vectors = np.empty((len(self.content[0]), self.config.embedding_size), np.float32)
+        vectors = np.empty((self.items if items is None else len(items), self.config.embedding_size), np.float32)
         with torch.no_grad():
             for first in range(0, len(vectors), ITEMS):
-                rows = slice(first, first + ITEMS)
-                vectors[rows] = self.item_tower(*(column[rows] for column in self.content)).numpy()
+                part = slice(first, first + ITEMS)
+                rows = part if items is None else torch.from_numpy(items[part])
+                vectors[part] = self.item_tower(*(column[rows] for column in self.content)).numpy()
         return vectors
 
     def validation_queries(self, rows: Int64) -> Int64:
@@ -129,18 +139,31 @@ class TowerTrainer:
         return rows
 
     def recall(self, queries: Int64, k: int = VALIDATION_K) -> float:
-        """Share of ``queries`` whose item is among the k best of the catalogue minus the user's history."""
-        vectors = self.item_vectors()
+        """Share of ``queries`` whose item is among the k best of the catalogue minus the user's history.
+
+        Of more than VALIDATION_ITEMS items, among a sample that has all those which the queries' users met.
+        """
+        items = self._compared(queries)
+        vectors = self.item_vectors(items)
+        seen = self.seen if items is None else replace(self.seen, item=_places(items, self.seen.item))
         table = torch.from_numpy(np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors]))
         hits = 0
         for first in range(0, len(queries), 256):
             rows = queries[first : first + 256]
-            batch = batch_of(self.seen, rows + 1, self.config.history_size, 1)
+            batch = batch_of(seen, rows + 1, self.config.history_size, 1)
             with torch.no_grad():
                 history = functional.embedding(torch.from_numpy(batch.item.astype(np.int64) + 1), table)
                 users = self._embed_users(batch, history, np.zeros((len(rows), 1), np.float32))[:, 0].numpy()
-            hits += int(np.count_nonzero(ranks(self.seen, rows, users @ vectors.T) < k))
+            hits += int(np.count_nonzero(ranks(seen, rows, users @ vectors.T) < k))
         return hits / len(queries)
+
+    def _compared(self, queries: Int64) -> Int64 | None:
+        """The items among which recall looks, ascending; None for all. The same for the same queries."""
+        if self.items <= VALIDATION_ITEMS:
+            return None
+        met = np.unique(self.seen.item[np.isin(self.seen.user, self.seen.user[queries])])
+        some = np.random.default_rng(self.seed).choice(self.items, VALIDATION_ITEMS, replace=False)
+        return np.union1d(met, some)
 
     def _optimizer(self, rate: float, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
         optimizer = torch.optim.Adam(self.towers.parameters(), lr=rate, fused=True)
@@ -224,3 +247,8 @@ def _warm_up_then_cosine(steps: int) -> Callable[[int], float]:
         return 0.05 + 0.475 * (1 + math.cos(math.pi * share))
 
     return factor
+
+
+def _places(items: Int64, of: Int32) -> Int32:
+    """The place of each item among ``items``, which ascend; of an item that is not among them, any place."""
+    return np.minimum(np.searchsorted(items, of), len(items) - 1).astype(np.int32)
