@@ -53,7 +53,7 @@ class ItemEncoder(nn.Module):
 
     def _mean(self, table: nn.Embedding, codes: Tensor) -> Tensor:
         """Mean embedding of the codes above 0 of every row; zeros where there is none."""
-        if self.training:  # the same without holding every word's vector, but no exporter writes it well
+        if not torch.onnx.is_in_onnx_export():  # the same without holding every word's vector
             return functional.embedding_bag(codes, table.weight, mode="mean", padding_idx=0)
         counts = (codes > 0).sum(1, keepdim=True).clamp(min=1)
         mean: Tensor = table(codes).sum(1) / counts
