@@ -158,6 +158,11 @@ class Model:
         tower.rebuild()
         return True
 
+    def search_exactly(self) -> None:
+        """From now on the item index compares all vectors, in single precision: slow, for measurements."""
+        if (tower := self.sources.two_tower) is not None:
+            tower.rebuild(exact_below=len(self._live.catalogue()) + 1)
+
     def index_recall(self, k: int, queries: int) -> float | None:
         """Share of the exact k nearest that the index finds, on the latest requests; None where there are none."""
         tower = self.sources.two_tower

@@ -9,14 +9,14 @@ import logging
 import os
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from upnext import __version__
+from upnext import cli_worlds as worlds
+from upnext.cli_shared import bars, can_be_written, console, moment, need_training
 from upnext.errors import ConfigError, UpnextError
 from upnext.home import Home
 
@@ -30,10 +30,6 @@ SET = click.option(
     metavar="KEY=VALUE",
     help="Override a setting, e.g. ranking.tasks.click.weight=2.",
 )
-
-
-def console() -> Console:
-    return Console(stderr=False, highlight=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -177,9 +173,8 @@ def evaluate(
     from upnext.evaluation.table import show
 
     opened = Home.open(home, overrides)
-    for path in (json_file, report):
-        if path is not None and not path.parent.is_dir():  # better said now than after the measuring
-            raise ConfigError(f"{path}: cannot be written, because {path.parent} is no folder")
+    can_be_written(json_file)
+    can_be_written(report)
     results = run(opened, None if until is None else moment(until), truth, bars())
     show(results, console())
     if json_file is not None:
@@ -289,73 +284,12 @@ def explain(home: Path, overrides: tuple[str, ...], user_id: str, item_id: str) 
         console().print_json(data=engine.explain(user_id=user_id, item_id=item_id))
 
 
-@cli.command()
-@click.option(
-    "--home", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to make it."
-)
-@click.option("--serve/--no-serve", default=True, help="Serve afterwards, or end after the table.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Overrides serving.port.")
-def demo(home: Path, serve: bool, port: int | None) -> None:
-    """A world, its log, trained models, their measures, and a server: everything once. Later runs serve at once."""
-    from upnext.demo import prepare
-
-    need_training()
-    opened = prepare(home, console(), bars())
-    if serve:  # as a process of its own, which never loads what training needs
-        flags = ["--home", str(opened.directory), *([] if port is None else ["--port", str(port)])]
-        os.execv(sys.executable, [sys.executable, "-m", "upnext", "serve", *flags])
-
-
 def ready(url: str) -> None:
     console().print(f"Serving on {url} (endpoints: {url}/docs)")
 
 
-@cli.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--items", type=click.IntRange(min=1), default=20_000, show_default=True)
-@click.option("--users", type=click.IntRange(min=1), default=5_000, show_default=True)
-@click.option("--impressions", type=click.IntRange(min=1), default=500_000, show_default=True)
-@click.option("--days", type=click.IntRange(min=1), default=14, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def simulate(directory: Path, items: int, users: int, impressions: int, days: int, seed: int) -> None:
-    """Make a world of users and items whose tastes are known, and write what they did to DIRECTORY."""
-    from upnext.simulation.frames import simulate as run
-    from upnext.simulation.frames import write_world
-    from upnext.simulation.world import WorldConfig
-
-    config = WorldConfig(items=items, users=users, impressions=impressions, days=days, seed=seed)
-    data = run(config, bars())
-    write_world(data, directory)
-    console().print(
-        f"{directory}: {len(data.items):,} items, {len(data.users):,} users, {len(data.events):,} events in {days} days"
-    )
-
-
-def moment(text: str) -> int:
-    """An ISO date or time (UTC where it names no zone) as Unix ms. Raises ConfigError for anything else."""
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(
-            f"--until {text!r}: expected an ISO date or time, such as 2026-05-05 or 2026-05-05T12:00"
-        ) from None
-    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def bars() -> Any:
-    from upnext.training.progress import Bars
-
-    return Bars(console())
-
-
-def need_training() -> None:
-    try:
-        import implicit  # noqa: F401
-        import matplotlib  # noqa: F401
-        import onnx  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f"training needs {error.name}, which is not installed: pip install 'upnext[train]'") from None
+for verb in (worlds.demo, worlds.simulate, worlds.bench):
+    cli.add_command(verb)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ NOW = 8000 * HOUR
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("two_tower")
-    fit().save(directory)
+    fit().save(directory, Silent())
     return directory
 
 
@@ -264,7 +264,7 @@ def test_files_of_different_models_are_refused(saved: Path, tmp_path: Path) -> N
 
 
 def test_the_average_encoder_serves_too(tmp_path: Path) -> None:
-    fit(CONFIG.model_copy(update={"encoder": "average"})).save(tmp_path)
+    fit(CONFIG.model_copy(update={"encoder": "average"})).save(tmp_path, Silent())
     found = load(tmp_path)(requests([[0, 1, 2]]), 5)
     assert len(found) == 5
 

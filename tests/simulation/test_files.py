@@ -48,3 +48,12 @@ def test_a_damaged_truth_is_named(data: SimulatedData, tmp_path: Path) -> None:
     (tmp_path / "truth" / "quality.npy").write_bytes(b"not an array")
     with pytest.raises(DataError, match="holds no simulated world"):
         load_truth(tmp_path)
+
+
+def test_a_world_without_its_truth_is_what_a_home_imports_and_no_more(data: SimulatedData, tmp_path: Path) -> None:
+    write_world(data, tmp_path / "world", with_truth=False)
+    assert sorted(path.name for path in (tmp_path / "world").iterdir()) == [
+        "events.parquet", "items.parquet", "users.parquet",
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="holds no simulated world"):
+        load_truth(tmp_path / "world")

@@ -148,7 +148,7 @@ def test_towers_go_on_from_their_weights(tmp_path: Path) -> None:
     half = CONFIG.model_copy(update={"epochs": 1, "learning_rate": 1e-3})
     shared = {"seed": 0, "threads": 1, "progress": Silent(), "validation_from": LAST_STEP}
     first = fit_two_tower(seen, content, words, attributes, half, refit=False, **shared)
-    first.save(tmp_path)
+    first.save(tmp_path, Silent())
     start = Weights.load(tmp_path, moved_rows(words, words))
     again = fit_two_tower(seen, content, words, attributes, half, refit=False, start=start, **shared)
     assert again.recall[0] == first.recall[-1] == max(first.recall)
@@ -167,12 +167,12 @@ def test_no_interactions_still_make_a_model(tmp_path: Path) -> None:
         nothing, content, words, attributes, TwoTowerConfig(embedding_size=8, epochs=1),
         seed=0, threads=1, progress=Silent(),
     )  # fmt: skip
-    model.save(tmp_path)
+    model.save(tmp_path, Silent())
     assert model.vectors.shape == (len(content), 8)
 
 
 def test_what_is_saved(model: TwoTowerModel, tmp_path: Path) -> None:
-    model.save(tmp_path / "two_tower")
+    model.save(tmp_path / "two_tower", Silent())
     names = {path.name for path in (tmp_path / "two_tower").iterdir()}
     assert names == {
         "user_tower.onnx", "item_tower.onnx", "item_vectors.npy", "index.faiss", "index_codes.npy", "index.json",

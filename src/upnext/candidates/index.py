@@ -21,6 +21,7 @@ from upnext.errors import ArtifactError
 from upnext.types import NO_ITEM, Bool, Float32, Int32, Int64
 from upnext.vectors import Vectors
 
+Step = Callable[[int, str], None]  # so many items more, and what is being done
 UInt8 = NDArray[np.uint8]
 UInt64 = NDArray[np.uint64]
 
@@ -101,24 +102,31 @@ class ItemIndex:
         Exactly when there are few, by cells of 8-bit codes when there are many.
         """
         order = np.argsort(codes, kind="stable")
-        return cls._build(codes[order], lambda rows: vectors[order[rows]], vectors.shape[1], exact_below)
+        size, nobody = vectors.shape[1], lambda items, message: None
+        return cls._build(codes[order], lambda rows: vectors[order[rows]], size, exact_below, nobody)
 
     @classmethod
-    def build_of(cls, codes: Int32, vectors: Vectors) -> ItemIndex:
-        """The same of the vectors of these distinct items, which are read in parts."""
+    def build_of(
+        cls, codes: Int32, vectors: Vectors, exact_below: int = EXACT_BELOW, step: Step = lambda items, message: None
+    ) -> ItemIndex:
+        """The same of the vectors of these distinct items, which are read in parts; ``step`` hears of each."""
         codes = np.sort(codes)
-        return cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, EXACT_BELOW)
+        return cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, exact_below, step)
 
     @classmethod
-    def _build(cls, codes: Int32, read: Callable[[Int64], Float32], size: int, exact_below: int) -> ItemIndex:
+    def _build(
+        cls, codes: Int32, read: Callable[[Int64], Float32], size: int, exact_below: int, step: Step
+    ) -> ItemIndex:
         """``read(rows)`` gives vectors of the items ``codes[rows]``; codes rise."""
         codes = np.ascontiguousarray(codes, np.int32)
         cells = _cells(len(codes))
         exact = len(codes) < exact_below
+        step(0, "" if exact else f"{cells:,} cells are placed")
         main = faiss.IndexFlatIP(size) if exact else _inverted_file(len(codes), read, size, cells)
         for first in range(0, len(codes), AT_ONCE):
             rows = np.arange(first, min(first + AT_ONCE, len(codes)))
             main.add(np.ascontiguousarray(read(rows), np.float32))
+            step(len(rows), "")
         return cls(main, codes, 0 if exact else max(32, cells // 64))
 
     def search(self, queries: Float32, k: int) -> tuple[Int32, Float32]:

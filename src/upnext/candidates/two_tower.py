@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 
 from upnext.candidates.history import not_to_propose, preference
-from upnext.candidates.index import ItemIndex
+from upnext.candidates.index import EXACT_BELOW, ItemIndex
 from upnext.candidates.nearest import nearest, pair_scores
 from upnext.candidates.remembered import Remembered
 from upnext.candidates.topk import none
@@ -158,14 +158,17 @@ class TwoTower:
         """The index that searches now; another one after a rebuild."""
         return self._index
 
-    def rebuild(self) -> None:
-        """Put everything into a new main part. Searches go on with the old index until the new one is complete."""
+    def rebuild(self, exact_below: int = EXACT_BELOW) -> None:
+        """Put everything into a new main part. Searches go on with the old index until the new one is complete.
+
+        It searches exactly where there are fewer items than ``exact_below``.
+        """
         with self._rebuilding:
             with self._lock:
                 self._meanwhile = []
                 codes = self._index.codes()
             try:
-                fresh = ItemIndex.build_of(codes, self._vectors)
+                fresh = ItemIndex.build_of(codes, self._vectors, exact_below)
             except BaseException:
                 self._meanwhile = None
                 raise

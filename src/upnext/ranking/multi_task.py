@@ -96,7 +96,7 @@ class MultiTask:
         ``threads`` work on one request.
         """
         self.spec = spec
-        self._scorer = scorer
+        self.scorer = scorer
         self._vectors = item_vectors
         self._user_inputs = user_inputs
         self._event_names = event_names
@@ -136,7 +136,7 @@ class MultiTask:
 
         def score(rows: slice) -> Float32:
             of_rows = {"features": features[rows, shared:], "item": vectors[items[rows]]}
-            return np.asarray(self._scorer.run(None, {**of_rows, **of_request})[0], np.float32)
+            return np.asarray(self.scorer.run(None, {**of_rows, **of_request})[0], np.float32)
 
         parts = min(self._threads, max(len(items) // LEAST_ROWS, 1))
         edges = np.linspace(0, len(items), parts + 1).astype(np.int64).tolist()

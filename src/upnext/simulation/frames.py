@@ -132,12 +132,14 @@ def _complete(frame: pl.DataFrame, schema: dict[str, pl.DataType]) -> pl.DataFra
     )
 
 
-def write_world(data: SimulatedData, directory: Path) -> None:
-    """Write items, users and events as Parquet and the truth as npy and JSON below ``directory``."""
+def write_world(data: SimulatedData, directory: Path, with_truth: bool = True) -> None:
+    """Write items, users and events as Parquet and, if wanted, the truth as npy and JSON below ``directory``."""
     truth = directory / "truth"
-    truth.mkdir(parents=True, exist_ok=True)
+    (truth if with_truth else directory).mkdir(parents=True, exist_ok=True)
     for name in ("items", "users", "events"):
         getattr(data, name).write_parquet(directory / f"{name}.parquet")
+    if not with_truth:
+        return
     for name in ARRAYS:
         np.save(truth / f"{name}.npy", getattr(data.truth, name), allow_pickle=False)
     said = {

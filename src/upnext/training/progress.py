@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -61,3 +62,21 @@ class Bars:
 
     def say(self, text: str) -> None:
         self._console.print(text)
+
+
+class Clocked:
+    """Another progress, and the seconds of each step that has ended: ``(description, seconds)``, in order."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self.seconds: list[tuple[str, float]] = []
+
+    @contextmanager
+    def track(self, description: str, total: int) -> Iterator[Step]:
+        started = time.perf_counter()
+        with self._shown.track(description, total) as step:
+            yield step
+        self.seconds.append((description, round(time.perf_counter() - started, 3)))
+
+    def say(self, text: str) -> None:
+        self._shown.say(text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,7 @@ from upnext.training.data import TrainingData
 from upnext.training.examples import Examples, from_impressions, learnable
 from upnext.training.fit import ExampleKind, Fit, architecture
 from upnext.training.linear import fit_linear
-from upnext.training.progress import Progress
+from upnext.training.progress import Clocked, Progress
 from upnext.training.ranker import fit_ranker
 from upnext.training.ranker_data import actions_of, ranker_data
 from upnext.training.sources import fit_sources
@@ -55,7 +56,7 @@ class Trained:
 def train(
     home: Home,
     until: int | None,
-    progress: Progress,
+    display: Progress,
     *,
     warm: bool = False,
     activation: Activation = "guarded",
@@ -66,7 +67,7 @@ def train(
     activates unless the version is worse than the active one by more than ``training.max_regression``.
     Raises HomeError when the log holds too little to learn from, or there is nothing that fits to go on from.
     """
-    config, log = home.config, home.log()
+    config, log, progress = home.config, home.log(), Clocked(display)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     try:
@@ -84,7 +85,7 @@ def train(
             )
             found = compare(models, config, live, draft, fit.held, fit.tasks, progress)
             active, why = _verdict(found, activation, config.training.max_regression)
-            version = models.publish(draft, _manifest(data, config, fit, found), activate=active)
+            version = models.publish(draft, _manifest(data, config, fit, found, progress.seconds), activate=active)
         models.prune(config.storage.keep_versions)
         return Trained(models.open(version)[1], active, why)
     finally:
@@ -119,9 +120,11 @@ def _fit(data: TrainingData, config: Config, draft: Path, progress: Progress) ->
     replay = Replay(config.features, live.roles, live.catalogue, data.events)
     split = _split(data, config)
     early = draft / "early"
+    shown = _from_impressions(data, config, progress)
     progress.say("Sources, on the first part of the window: their scores become features")
-    fit_sources(data, vocabulary, split, config, early, seed, progress)
-    examples, tasks, kind = _examples(data, config, replay, early, split, progress)
+    fit_sources(data, vocabulary, split, config, early, seed, progress, searched=shown is None)
+    kind: ExampleKind = "choices" if shown is None else "impressions"
+    examples, tasks = shown or _from_choices(data, config, replay, early, split, progress)
     progress.say(f"Ranker: {len(examples):,} rows, tasks {', '.join(tasks)}")
     curve, held = _fit_ranker(data, config, vocabulary, replay, examples, tasks, early, draft, split, progress)
     shutil.rmtree(early)
@@ -146,19 +149,26 @@ def _split(data: TrainingData, config: Config) -> int:
     return int(np.quantile(data.events.received_at[of], config.training.source_share))
 
 
-def _examples(
+def _from_impressions(
+    data: TrainingData, config: Config, progress: Progress
+) -> tuple[Examples, dict[str, TaskConfig]] | None:
+    """Impressions with their outcomes, and the tasks that they teach; None where there are too few of them."""
+    tasks = config.ranking.tasks
+    examples = from_impressions(data.events, data.live.roles, tasks, 0, data.until)
+    if len(examples) < FEWEST_IMPRESSIONS:
+        return None
+    examples = examples.latest(config.training.max_examples)
+    found = learnable(examples, tasks)
+    for name in tasks.keys() - found.keys():
+        progress.say(f"Task {name} is left out: too few {tasks[name].event!r} events on impressions")
+    return (examples, found) if found else None
+
+
+def _from_choices(
     data: TrainingData, config: Config, replay: Replay, early: Path, split: int, progress: Progress
-) -> tuple[Examples, dict[str, TaskConfig], ExampleKind]:
-    """Labelled rows: impressions with their outcomes, or, where there are none, what was chosen next."""
-    live, tasks = data.live, config.ranking.tasks
-    examples = from_impressions(data.events, live.roles, tasks, 0, data.until)
-    if len(examples) >= FEWEST_IMPRESSIONS:
-        examples = examples.latest(config.training.max_examples)
-        found = learnable(examples, tasks)
-        for name in tasks.keys() - found.keys():
-            progress.say(f"Task {name} is left out: too few {tasks[name].event!r} events on impressions")
-        if found:
-            return examples, found, "impressions"
+) -> tuple[Examples, dict[str, TaskConfig]]:
+    """What was chosen next among the candidates of the early sources."""
+    live = data.live
     progress.say("No impressions in the log: the ranker learns which candidate was chosen next (task click)")
     rows = data.positive_rows(data.events)
     rows = rows[data.events.received_at[rows] >= split]
@@ -169,7 +179,7 @@ def _examples(
             f"the sources proposed what was chosen next in only {len(examples.moments.user)} cases; too few to train "
             "a ranker on. Import more events, or raise the quotas in [candidates]."
         )
-    return examples, {CHOICE_TASK: tasks.get(CHOICE_TASK, TaskConfig(event="click", weight=1.0))}, "choices"
+    return examples, {CHOICE_TASK: config.ranking.tasks.get(CHOICE_TASK, TaskConfig(event="click", weight=1.0))}
 
 
 def _fit_ranker(
@@ -198,7 +208,9 @@ def _fit_ranker(
     return fitted.curve, Held(examples, rows.features, names, replay).part(min(rows.validation_from, rows.batch - 1))
 
 
-def _manifest(data: TrainingData, config: Config, fit: Fit, found: Comparison) -> Manifest:
+def _manifest(
+    data: TrainingData, config: Config, fit: Fit, found: Comparison, seconds: Sequence[tuple[str, float]]
+) -> Manifest:
     events, names = data.events, fit.feature_names
     compared = {"worse": found.worse, "said": found.said, "active": dict(found.active)}
     return Manifest(
@@ -217,6 +229,7 @@ def _manifest(data: TrainingData, config: Config, fit: Fit, found: Comparison) -
             **fit.metrics,
             "ranker": {**fit.metrics["ranker"], "validation": dict(found.new)},
             "against_active": compared,
+            "seconds": seconds,
         },
         seeds={"training": config.training.seed},
         details={**fit.details, "architecture": architecture(config)},

@@ -24,8 +24,12 @@ def fit_sources(
     directory: Path,
     seed: int,
     progress: Progress,
+    searched: bool = True,
 ) -> dict[str, object]:
-    """Write ``directory/sources/<name>`` for each model; returns what is worth noting in the manifest."""
+    """Write ``directory/sources/<name>`` for each model; returns what is worth noting in the manifest.
+
+    Not ``searched``, they only score: the two-tower model gets no index.
+    """
     interactions, events = data.interactions(before)
     folder, c, threads = directory / SOURCES_FOLDER, config.candidates, config.training.threads
     metrics: dict[str, object] = {"interactions": len(interactions)}
@@ -46,6 +50,6 @@ def fit_sources(
             surface=data.surfaces(events, vocabulary),
             validation_from=int(np.quantile(interactions.at, 1 - config.training.validation_share)),
         )
-        model.save(folder / "two_tower")
+        model.save(folder / "two_tower", progress, searched)
         metrics["two_tower_validation_recall"] = [round(float(value), 5) for value in model.recall]
     return metrics

@@ -120,7 +120,7 @@ class TowerTrainer:
         """Items of the catalogue, I."""
         return len(self.content[0])
 
-    def item_vectors(self, items: Int64 | None = None) -> Float32:
+    def item_vectors(self, items: Int64 | None = None, step: Step = lambda items, message: None) -> Float32:
         """Unit vectors of ``items [n]``, of the whole catalogue by default: ``[n, d]``."""
         self.towers.eval()
         vectors = np.empty((self.items if items is None else len(items), self.config.embedding_size), np.float32)
@@ -129,6 +129,7 @@ class TowerTrainer:
                 part = slice(first, first + ITEMS)
                 rows = part if items is None else torch.from_numpy(items[part])
                 vectors[part] = self.item_tower(*(column[rows] for column in self.content)).numpy()
+                step(len(vectors[part]), "")
         return vectors
 
     def validation_queries(self, rows: Int64) -> Int64:

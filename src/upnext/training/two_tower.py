@@ -44,14 +44,19 @@ class TwoTowerModel:
     config: TwoTowerConfig
     recall: tuple[float, ...]
 
-    def save(self, directory: Path) -> None:
-        """Write what serving needs: both towers (ONNX), item vectors, index, vocabulary, settings; and the weights."""
+    def save(self, directory: Path, progress: Progress, searched: bool = True) -> None:
+        """Write what serving needs: both towers (ONNX), item vectors, index, vocabulary, settings; and the weights.
+
+        Not ``searched``, the index is empty: such a model scores, and proposes nothing.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         _export_user_tower(self.user_tower, self.config, directory / USER_TOWER_FILE)
         _export_item_tower(self.item_tower, self.content, directory / ITEM_TOWER_FILE)
         save_vectors(directory / VECTORS_FILE, [self.vectors], *self.vectors.shape)
         served = Vectors.load(directory / VECTORS_FILE)
-        ItemIndex.build_of(np.arange(len(served), dtype=np.int32), served).save(directory)
+        codes = np.arange(len(served) if searched else 0, dtype=np.int32)
+        with progress.track("item index", len(codes)) as step:
+            ItemIndex.build_of(codes, served, step=step).save(directory)
         self.vocabulary.save(directory)
         save_weights(directory, user_tower=self.user_tower, item_tower=self.item_tower)
         settings = {
@@ -105,7 +110,8 @@ def fit_two_tower(
         if refit and len(held_out):
             with progress.track("two-tower, all", trainer.steps(everything) * trainer.refit_epochs(everything)) as step:
                 trainer.refit(everything, step)
-        vectors = trainer.item_vectors()
+        with progress.track("item vectors", trainer.items) as step:
+            vectors = trainer.item_vectors(step=step)
     return TwoTowerModel(trainer.user_tower, trainer.item_tower, vectors, vocabulary, content, config, tuple(recall))
 
 

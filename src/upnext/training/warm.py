@@ -258,6 +258,6 @@ def _continue_sources(
             validation_from=max(int(late), start.manifest.until_ms),
             start=Weights.load(before / "two_tower", rows), users=np.unique(interactions.user[new]),
         )  # fmt: skip
-        model.save(folder / "two_tower")
+        model.save(folder / "two_tower", progress)
         metrics["two_tower_validation_recall"] = [round(float(value), 5) for value in model.recall]
     return metrics
