@@ -75,18 +75,24 @@ class _Driver:
             elif status != 200:
                 asked.failed.append(f"status {status}: {answer[:200]!r}")
             else:
-                asked.took.append(ms)
-                self._read(json.loads(answer), asked, degraded)
+                try:
+                    self._read(json.loads(answer), asked, degraded)
+                except (ValueError, LookupError, TypeError, AttributeError) as error:
+                    asked.failed.append(f"no answer of upnext ({type(error).__name__}: {error}): {answer[:200]!r}")
+                else:
+                    asked.took.append(ms)
         asked.degraded = dict(degraded)
         return asked
 
     def _read(self, said: Any, asked: Asked, degraded: Counter[str]) -> None:
-        asked.inside.append(said["took_ms"])
-        degraded.update({reason.partition(":")[0] for reason in said["degraded"]})
-        ranked = 0
-        for stage in said["stages"]:
-            asked.stages.setdefault(f"{stage['stage']}: {stage['name']}", []).append(stage["ms"])
-            ranked = max(ranked, stage["rows_in"]) if stage["stage"] == "ranking" else ranked
+        # All is read before anything is counted: half an answer counts as none.
+        took, reasons = float(said["took_ms"]), {reason.partition(":")[0] for reason in said["degraded"]}
+        stages = [(f"{stage['stage']}: {stage['name']}", float(stage["ms"])) for stage in said["stages"]]
+        ranked = max((int(stage["rows_in"]) for stage in said["stages"] if stage["stage"] == "ranking"), default=0)
+        asked.inside.append(took)
+        degraded.update(reasons)
+        for name, ms in stages:
+            asked.stages.setdefault(name, []).append(ms)
         asked.rows.append(ranked)
 
 

@@ -52,6 +52,7 @@ class Prepared:
 
 def prepare(directory: Path, size: Size, say: Callable[[str], None]) -> Prepared:
     """Make the home in ``directory``, or take the one that is there. Raises HomeError where it is another one."""
+    directory = directory.absolute()  # also of "." there is a folder beside
     notes = directory / NOTES_FILE
     if notes.exists():
         return _known(directory, size, json.loads(notes.read_text(encoding="utf-8")))

@@ -88,7 +88,8 @@ class Load:
     cores: float  # that are busy with it
     processes: int  # one a core; 0 = nobody asks
     resident_mb: float  # of all of them: mapped files are shared, the rest is not
-    machine_rate: float  # requests/s that this machine's cores can answer
+    process_rate: float  # requests/s that one process can answer: bench's "best answered/s"
+    machine_rate: float  # requests/s of as many processes as the machine has cores, clients being elsewhere
     suffices: bool
     log_mb_day: float  # the log grows by the impressions of these answers
 
@@ -106,7 +107,7 @@ class Plan:
     full: Training = Training((), 0.0, 0.0)  # with the settings of a new home, at most: it stops early
     cold_start_s: float = 0.0
     from_log_s: float = 0.0
-    load: Load = Load(0.0, 0.0, 0, 0.0, 0.0, True, 0.0)
+    load: Load = Load(0.0, 0.0, 0, 0.0, 0.0, 0.0, True, 0.0)
 
     @property
     def disk_total(self) -> int:
@@ -227,7 +228,8 @@ def _load(wanted: Wanted, speed: Speed, costs: Costs) -> Load:
         cores=cores,
         processes=processes,
         resident_mb=(mapped + max(processes, 1) * (one - mapped)) / 2**20,
-        machine_rate=1000 * r.busy * wanted.cores / cpu_ms,
+        process_rate=1000 * r.busy / cpu_ms,
+        machine_rate=1000 * r.busy / cpu_ms * wanted.cores,
         suffices=cores <= wanted.cores,
         log_mb_day=wanted.rate * wanted.n * costs.bytes.log_served * DAY_S / MB,
     )

@@ -95,6 +95,7 @@ def _load(found: Plan) -> Iterator[RenderableType]:
         return
     table = _table(f"{w.rate:,.4g} requests/s, {w.candidates:,} candidates ranked", "")
     table.add_row("CPU of the server a request", f"{load.cpu_ms:.1f} ms")
+    table.add_row("one process can answer, a second", f"{load.process_rate:,.0f}")
     table.add_row("cores that this needs", f"{load.cores:.1f}")
     table.add_row("upnext serve --workers", f"{load.processes}")
     table.add_row("servers, resident, all together", f"{load.resident_mb:,.0f} MB")
