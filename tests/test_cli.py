@@ -70,7 +70,8 @@ def refused(done: Done) -> str:
 
 def test_the_verbs() -> None:
     assert VERBS == [
-        "demo", "evaluate", "explain", "import", "init", "models", "recommend", "serve", "simulate", "train",
+        "bench", "demo", "evaluate", "explain", "import", "init", "models", "plan", "recommend", "serve", "simulate",
+        "train",
     ]  # fmt: skip
 
 

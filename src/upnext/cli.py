@@ -288,7 +288,7 @@ def ready(url: str) -> None:
     console().print(f"Serving on {url} (endpoints: {url}/docs)")
 
 
-for verb in (worlds.demo, worlds.simulate, worlds.bench):
+for verb in (worlds.demo, worlds.simulate, worlds.bench, worlds.plan):
     cli.add_command(verb)
 
 

@@ -1,4 +1,4 @@
-"""The verbs about made-up worlds: ``upnext simulate``, ``demo`` and ``bench``."""
+"""The verbs about made-up worlds: ``upnext simulate``, ``demo``, ``bench`` and ``plan``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -57,18 +58,55 @@ def simulate(directory: Path, items: int, users: int, impressions: int, days: in
 @click.option("--users", type=click.IntRange(min=100), default=5_000, show_default=True)
 @click.option("--impressions", type=click.IntRange(min=20_000), default=300_000, show_default=True)
 @click.option("--candidates", type=click.IntRange(1, 20_000), multiple=True, help="Also with so many. Repeatable.")
+@click.option("--requests", type=click.IntRange(min=10), default=1000, show_default=True, help="One after the other.")
+@click.option("--seconds", type=click.FloatRange(0.5, 3600), default=8.0, show_default=True, help="At each rate.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
 def bench(
-    home: Path, items: int, users: int, impressions: int, candidates: tuple[int, ...], json_file: Path | None
+    home: Path,
+    items: int,
+    users: int,
+    impressions: int,
+    candidates: tuple[int, ...],
+    requests: int,
+    seconds: float,
+    json_file: Path | None,
 ) -> None:
     """How fast, how large, how close to exact? A world of so many items, the real server, a client beside it."""
     need_training()
     from upnext.bench.home import Size
+    from upnext.bench.run import Effort
     from upnext.bench.run import bench as run
     from upnext.bench.table import figures, show
 
     can_be_written(json_file)
-    found = run(home, Size(items, users, impressions), candidates, lambda text: console().print(text, style="dim"))
+    size, effort = Size(items, users, impressions), Effort(requests, seconds)
+    found = run(home, size, candidates, lambda text: console().print(text, style="dim"), effort)
+    console().print(show(found))
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures(found), indent=1), encoding="utf-8")
+
+
+@click.command()
+@click.option("--items", type=int, required=True, help="Of the catalogue.")
+@click.option("--users", type=int, required=True, help="Who are in the log.")
+@click.option("--events", type=int, help="In the log. [default: 70 a user]")
+@click.option("--rate", type=float, default=0.0, help="Requests a second that shall be answered.")
+@click.option("--candidates", type=int, help="Ranked for each request. [default: candidates.total]")
+@click.option("-n", "n", type=int, default=10, show_default=True, help="Items a slate.")
+@click.option("--cores", type=int, help="Of the machine that answers. [default: this one's]")
+@click.option("--calibrate/--no-calibrate", default=True, help="Measure for half a second how fast this machine is.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
+def plan(calibrate: bool, json_file: Path | None, **sizes: Any) -> None:
+    """What will it take? RAM, disk, hours and cores for a catalogue of this size, before anything is made."""
+    from upnext.bench.calibrate import Speed
+    from upnext.bench.calibrate import calibrate as measure
+    from upnext.bench.plan import plan as run
+    from upnext.bench.plan import wanted
+    from upnext.bench.plan_table import figures, show
+
+    can_be_written(json_file)
+    asked = wanted(**sizes)
+    found = run(asked, measure() if calibrate else Speed())
     console().print(show(found))
     if json_file is not None:
         json_file.write_text(json.dumps(figures(found), indent=1), encoding="utf-8")

@@ -24,15 +24,21 @@ from upnext.config import Config
 from upnext.home import Home
 
 WARM_UP = 100  # requests that do not count
-LIGHT = 1000  # requests one after the other
-FEWER = 200  # of them for each number of candidates
+FEWER = 5  # a fifth of the requests for each number of candidates
 USERS = 500  # who are asked for
 INSIDE, EXACTLY = 200, 100  # of them without HTTP, and with an exact search
 LONG_HISTORY = 50  # events
 FIRST_RATE, FASTER, RATES = 20.0, 1.25, 20  # requests a second, and how it rises
-RATE_SECONDS = 8.0
 MOST_MS = 100.0  # p99 at the highest rate that counts
 MOST_REFUSED = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long the server is asked: less is quicker, and says less about p99."""
+
+    requests: int = 1000  # one after the other
+    seconds: float = 8.0  # at each rate
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class Measured:
     cold_start_s: float = 0.0
     resident_mb: float = 0.0  # after all requests
     light: Asked = field(default_factory=Asked)
+    cpu_ms: float | None = None  # of the server, for each of the light requests
     rates: list[AtRate] = field(default_factory=list)
     candidates: dict[int, Asked] = field(default_factory=dict)
     inside: Inside | None = None
@@ -83,7 +90,9 @@ class Measured:
         return kept[-1] if kept else None
 
 
-def bench(directory: Path, size: Size, numbers: Sequence[int], say: Callable[[str], None]) -> Measured:
+def bench(
+    directory: Path, size: Size, numbers: Sequence[int], say: Callable[[str], None], effort: Effort = Effort()
+) -> Measured:
     """Measure a home of this size in ``directory``; ``numbers`` of candidates are asked for besides the configured."""
     before = directory.exists()
     prepared = prepare(directory, size, say)
@@ -101,26 +110,30 @@ def bench(directory: Path, size: Size, numbers: Sequence[int], say: Callable[[st
     with _served(directory) as server:
         found.cold_start_s = server.start_s
         ask(server.port, users, WARM_UP)
-        say(f"{LIGHT:,} requests, one after the other")
-        found.light = ask(server.port, users, LIGHT)
-        found.rates = list(_rates(server.port, users, say))
+        say(f"{effort.requests:,} requests, one after the other")
+        before_s = server.cpu_s()
+        found.light = ask(server.port, users, effort.requests)
+        after_s = server.cpu_s()
+        found.cpu_ms = None if before_s is None or after_s is None else 1000 * (after_s - before_s) / effort.requests
+        found.rates = list(_rates(server.port, users, effort.seconds, say))
         found.resident_mb = server.resident_mb()
+    fewer = max(effort.requests // FEWER, 1)
     for number in numbers:
-        say(f"{FEWER} requests with {number:,} candidates")
+        say(f"{fewer:,} requests with {number:,} candidates")
         with _served(directory, _with_candidates(home.config, number)) as server:
             ask(server.port, users, WARM_UP)
-            found.candidates[number] = ask(server.port, users, FEWER)
+            found.candidates[number] = ask(server.port, users, fewer)
     found.disk = bytes_on_disk(home)
     say("The same funnel without HTTP, then with an exact search")
     found.inside = look_inside(home, users[:INSIDE], EXACTLY)
     return found
 
 
-def _rates(port: int, users: Sequence[str], say: Callable[[str], None]) -> Iterator[AtRate]:
+def _rates(port: int, users: Sequence[str], seconds: float, say: Callable[[str], None]) -> Iterator[AtRate]:
     """Faster and faster, until two rates in a row were too fast."""
     rate, lost = FIRST_RATE, 0
     for _ in range(RATES):
-        found = AtRate(rate, ask(port, users, max(int(rate * RATE_SECONDS), 1), rate))
+        found = AtRate(rate, ask(port, users, max(int(rate * seconds), 1), rate))
         yield found
         p99 = f"{np.percentile(found.asked.took, 99):,.0f}" if found.asked.took else "-"
         say(f"{rate:,.0f} requests/s: {found.answered:,.0f} answered, p99 {p99} ms, {found.refused:.1%} refused")

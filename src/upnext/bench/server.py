@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -39,6 +40,14 @@ class ServerProcess:
         """What of its memory is resident now, pages of mapped files included."""
         told = subprocess.run(["ps", "-o", "rss=", "-p", str(self.process.pid)], capture_output=True, check=True)
         return int(told.stdout) / 1024
+
+    def cpu_s(self) -> float | None:
+        """CPU seconds that it has used until now; None where the system has no /proc to read it from."""
+        told = Path(f"/proc/{self.process.pid}/stat")
+        if not told.exists():
+            return None
+        fields = told.read_text(encoding="utf-8").rpartition(")")[2].split()  # the name before may hold anything
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         """In good order."""

@@ -36,6 +36,7 @@ def figures(found: Measured) -> dict[str, Any]:
         "impressions": size.impressions,
         "machine": found.machine,
         "light": {**_percentiles(found.light.took), "failed": len(found.light.failed)},
+        "CPU ms a request": found.cpu_ms,
         "inside the server": _percentiles(found.light.inside),
         "stages": {name: _percentiles(ms) for name, ms in found.light.stages.items()},
         "candidates ranked, median": _median(found.light.rows),
@@ -88,6 +89,8 @@ def _answers(found: Measured) -> Table:
         table.add_row("recall@1000 of the index", f"{inside.recall:.4f}")
         table.add_row("slate overlap@10 with an exact search", f"{inside.overlap:.4f}")
         table.add_row("events attended to, median", f"{inside.history:.0f}")
+    if found.cpu_ms is not None:
+        table.add_row("CPU of the server a request", f"{found.cpu_ms:.2f}")
     table.add_row("candidates ranked, median", f"{_median(found.light.rows):,.0f}")
     table.add_row("degraded, failed", f"{sum(found.light.degraded.values())}, {len(found.light.failed)}")
     return table

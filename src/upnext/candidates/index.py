@@ -119,15 +119,15 @@ class ItemIndex:
     ) -> ItemIndex:
         """``read(rows)`` gives vectors of the items ``codes[rows]``; codes rise."""
         codes = np.ascontiguousarray(codes, np.int32)
-        cells = _cells(len(codes))
-        exact = len(codes) < exact_below
+        cells, probes = layout(len(codes), exact_below)
+        exact = not cells
         step(0, "" if exact else f"{cells:,} cells are placed")
         main = faiss.IndexFlatIP(size) if exact else _inverted_file(len(codes), read, size, cells)
         for first in range(0, len(codes), AT_ONCE):
             rows = np.arange(first, min(first + AT_ONCE, len(codes)))
             main.add(np.ascontiguousarray(read(rows), np.float32))
             step(len(rows), "")
-        return cls(main, codes, 0 if exact else max(32, cells // 64))
+        return cls(main, codes, probes)
 
     def search(self, queries: Float32, k: int) -> tuple[Int32, Float32]:
         """The best k items of each query: codes ``[B, k]`` (-1 = none) and scores (-inf there).
@@ -272,9 +272,15 @@ def _grown(state: _State, needed: int) -> _State:
     return replace(state, vectors=vectors, codes=np.concatenate([state.codes, np.zeros(extra, np.int32)]))
 
 
-def _cells(n: int) -> int:
-    """About two square roots of n, as a power of two."""
-    return int(2 ** round(np.log2(2 * np.sqrt(max(n, 1)))))
+def layout(n: int, exact_below: int = EXACT_BELOW) -> tuple[int, int]:
+    """Cells of an index of n vectors, and how many of them a search reads; (0, 0) where it reads everything.
+
+    Cells are about two square roots of n, as a power of two.
+    """
+    if n < exact_below:
+        return 0, 0
+    cells = int(2 ** round(np.log2(2 * np.sqrt(max(n, 1)))))
+    return cells, max(32, cells // 64)
 
 
 def _inverted_file(n: int, read: Callable[[Int64], Float32], size: int, cells: int) -> Any:
