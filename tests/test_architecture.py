@@ -34,7 +34,8 @@ ALLOWED = {
     "vectors": DATA | {"compiled", "rows"},
     "compiled": set(),
     **dict.fromkeys(STAGES, NEUTRAL),
-    "pipeline": NEUTRAL | set(STAGES),
+    "pace": DATA,
+    "pipeline": NEUTRAL | set(STAGES) | {"pace"},
     "live": NEUTRAL | {"features", "storage.log"},
     "build": NEUTRAL | set(STAGES) | {"pipeline", "live"},
 }

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upnext.pipeline import FEWEST_CANDIDATES, Funnel, _Pace, boosted, first_k, fused_rank
+from upnext.pace import FEWEST_CANDIDATES, Pace
+from upnext.pipeline import Funnel, boosted, first_k, fused_rank
 from upnext.reranking.order import by_utility
 from upnext.types import Bool, Candidates, Column, Float32, History, Order, Ragged, Requests, Slate
 
@@ -462,7 +463,7 @@ def test_without_a_deadline_or_with_enough_time_nothing_is_left_out() -> None:
 
 
 def test_the_pace_follows_what_was_measured() -> None:
-    pace = _Pace()
+    pace = Pace()
     for _ in range(100):
         pace.ranking(200, 0.2)
         pace.features(200, 0.1)

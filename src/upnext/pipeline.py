@@ -12,14 +12,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import numpy as np
 
 from upnext.candidates.merge import merge
+from upnext.pace import FEWEST_CANDIDATES, Pace, Run, short
 from upnext.reranking.order import by_utility, checked
 from upnext.stages import Boost, Filter, Hydrator, Observer, Ranker, Reranker, Source, Value
 from upnext.types import Bool, Candidates, Column, Float32, Int64, Requests, Slate, StageTrace
@@ -28,8 +28,8 @@ _LOG = logging.getLogger("upnext.pipeline")
 
 LANES = 2  # threads that run the sources of one request, at most
 SECOND_LANE_MS = 4.0  # what the first may take alone: two threads in the interpreter would mostly wait for each other
+SLOW_SOURCE_MS = 1.5  # from here on others need not wait for a source
 RERANKING_MS = 4.0  # kept free before a deadline for what comes after ranking
-FEWEST_CANDIDATES = 100  # fewer are not worth the full ranker: a lighter one takes over
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Funnel:
     total: int = 1000  # candidates that reach the ranker: the merge puts every source's best first
     observers: Sequence[Observer] = ()
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, thread_name_prefix="source"))
-    _pace: _Pace = field(default_factory=lambda: _Pace())
+    _pace: Pace = field(default_factory=lambda: Pace())
 
     def __call__(self, requests: Requests, deadline_ms: float | None = None, observe: bool = True) -> Slate:
         """The slates of all requests. With a deadline (for single requests) the answer degrades to keep it."""
-        run = _Run(time.perf_counter(), deadline_ms)
+        run = Run(time.perf_counter(), deadline_ms)
         candidates = self._propose(requests, run)
         candidates, removed = self._filter(requests, candidates, run)
         candidates = first_k(candidates, self.total)  # what filters removed does not count
@@ -64,7 +64,7 @@ class Funnel:
                 self._pool.submit(_observe, observer, requests, slate)
         return slate
 
-    def _propose(self, requests: Requests, run: _Run) -> Candidates:
+    def _propose(self, requests: Requests, run: Run) -> Candidates:
         proposals = self._together(requests, run) if run.deadline_ms else self._in_turn(requests, run)
         quotas = {source.name: quota for source, quota in self.sources}
         empty = Candidates(np.empty(0, np.int32), np.zeros(len(requests) + 1, np.int64))
@@ -76,7 +76,7 @@ class Funnel:
             done(len(candidates))
         return candidates
 
-    def _in_turn(self, requests: Requests, run: _Run) -> dict[str, Candidates]:
+    def _in_turn(self, requests: Requests, run: Run) -> dict[str, Candidates]:
         found = {}
         for source, quota in self.sources:
             with run.stage("candidates", source.name) as done:
@@ -84,13 +84,16 @@ class Funnel:
                 done(len(found[source.name]))
         return found
 
-    def _together(self, requests: Requests, run: _Run) -> dict[str, Candidates]:
+    def _together(self, requests: Requests, run: Run) -> dict[str, Candidates]:
         """Sources taken from one queue by threads; what is not there when half of the time is gone is left out.
 
         One thread does it alone while sources are quick: two would take turns at the interpreter, which costs both.
-        Another joins when that takes long, so a source that hangs or has much to do keeps one lane, not the others.
+        Another joins at once where one source is known to take long, which it does outside of the interpreter, and
+        otherwise when that takes long: a source that hangs or has much to do keeps one lane, not the others.
         """
-        waiting = deque(self.sources)
+        waiting = deque(sorted(self.sources, key=lambda entry: -self._pace.source_ms(entry[0].name)))
+        slowest = max((self._pace.source_ms(source.name) for source, _ in self.sources), default=0.0)
+        alone = SECOND_LANE_MS if slowest < SLOW_SOURCE_MS else 0.0
         outcomes: dict[str, tuple[Candidates, float] | Exception] = {}
 
         def lane() -> None:
@@ -105,7 +108,7 @@ class Funnel:
                     outcomes[source.name] = error
 
         until, lanes = run.elapsed() + max(run.left() / 2, 0), []
-        for patience in (*[SECOND_LANE_MS] * (LANES - 1), np.inf):
+        for patience in (*[alone] * (LANES - 1), np.inf):
             lanes.append(self._pool.submit(lane))
             wait(lanes, timeout=max(min(until - run.elapsed(), patience), 0) / 1000)
             if not waiting:
@@ -118,14 +121,15 @@ class Funnel:
             if outcome is None:
                 run.note("candidates", source.name, error="late")
             elif isinstance(outcome, Exception):
-                run.note("candidates", source.name, error=_short(outcome))
+                run.note("candidates", source.name, error=short(outcome))
             else:
                 found[source.name], ms = outcome
+                self._pace.source(source.name, ms)
                 run.trace.append(StageTrace("candidates", source.name, 0, len(outcome[0]), ms))
         return found
 
     def _filter(
-        self, requests: Requests, candidates: Candidates, run: _Run
+        self, requests: Requests, candidates: Candidates, run: Run
     ) -> tuple[Candidates, Mapping[str, Candidates]]:
         removed = {}
         for filter_ in self.filters:
@@ -140,7 +144,7 @@ class Funnel:
                 candidates = candidates.keep(keep)
         return candidates, removed
 
-    def _fit(self, candidates: Candidates, run: _Run) -> Candidates:
+    def _fit(self, candidates: Candidates, run: Run) -> Candidates:
         """Before a deadline, no more candidates than there is time to rank: those the sources put first."""
         if not run.deadline_ms or candidates.batch != 1:
             return candidates
@@ -151,7 +155,7 @@ class Funnel:
         best = np.sort(np.argsort(-fused_rank(candidates), kind="stable")[:affordable])
         return candidates.take(best, np.array([0, affordable], np.int64))
 
-    def _hydrate(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
+    def _hydrate(self, requests: Requests, candidates: Candidates, run: Run) -> Candidates:
         started = time.perf_counter()
         parts: list[Float32] = []
         names: list[str] = []
@@ -166,7 +170,7 @@ class Funnel:
         matrix = np.concatenate(parts, axis=1) if parts else np.empty((len(candidates), 0), np.float32)
         return candidates.with_features(matrix, tuple(names))
 
-    def _rank(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
+    def _rank(self, requests: Requests, candidates: Candidates, run: Run) -> Candidates:
         """With predictions, ``value``, and ``utility``, by which the slate is ordered."""
         candidates, predicted = self._predict(requests, candidates, run)
         if predicted:
@@ -183,7 +187,7 @@ class Funnel:
                 done(len(candidates))
         return candidates.with_columns({"utility": boosted(candidates["value"], changes)})
 
-    def _predict(self, requests: Requests, candidates: Candidates, run: _Run) -> tuple[Candidates, bool]:
+    def _predict(self, requests: Requests, candidates: Candidates, run: Run) -> tuple[Candidates, bool]:
         """The candidates with the first ranker's predictions that there are, and whether there are any."""
         for place, ranker in enumerate(self.rankers):
             first = place == 0
@@ -202,7 +206,7 @@ class Funnel:
                 return ranked, True
         return candidates, False
 
-    def _rerank(self, requests: Requests, candidates: Candidates, run: _Run) -> Candidates:
+    def _rerank(self, requests: Requests, candidates: Candidates, run: Run) -> Candidates:
         order = by_utility(candidates)
         bare = candidates.without_features()  # no reranker reads them
         chosen = bare.take(order.rows, order.offsets).with_columns({"propensity": order.propensity})
@@ -255,84 +259,6 @@ def _place_in(group: Int64) -> Int64:
     return np.arange(len(group)) - np.repeat(start, np.diff(np.append(start, len(group))))
 
 
-class _Pace:
-    """How long features and ranking take a row, as seen so far: what a deadline can afford."""
-
-    def __init__(self) -> None:
-        self._features_ms, self._ranking_ms = 0.002, 0.008  # a row; corrected by the first answers
-
-    def features(self, rows: int, seconds: float) -> None:
-        if rows >= FEWEST_CANDIDATES:
-            self._features_ms += 0.1 * (1000 * seconds / rows - self._features_ms)
-
-    def ranking(self, rows: int, seconds: float) -> None:
-        if rows >= FEWEST_CANDIDATES:
-            self._ranking_ms += 0.1 * (1000 * seconds / rows - self._ranking_ms)
-
-    def skipped(self) -> None:
-        """Expect a little less each time, or a ranker that was slow once would never be measured again."""
-        self._ranking_ms *= 0.98
-
-    def rows_in(self, ms: float) -> int:
-        return int(max(ms, 0) / (self._features_ms + self._ranking_ms))
-
-    def ranking_ms(self, rows: int) -> float:
-        return rows * self._ranking_ms
-
-
-class _Run:
-    """The clock, the trace and the degradations of one call."""
-
-    def __init__(self, started: float, deadline_ms: float | None) -> None:
-        self._started = started
-        self.deadline_ms = deadline_ms
-        self.trace: list[StageTrace] = []
-        self.degraded: list[str] = []
-
-    def elapsed(self) -> float:
-        return 1000 * (time.perf_counter() - self._started)
-
-    def left(self) -> float:
-        """Milliseconds to the deadline; infinite without one."""
-        return self.deadline_ms - self.elapsed() if self.deadline_ms else np.inf
-
-    def note(self, stage: str, name: str, error: str, rows_in: int = 0, rows_out: int = 0, ms: float = 0.0) -> None:
-        self.trace.append(StageTrace(stage, name, rows_in, rows_out, ms, error))
-        self.degraded.append(f"{stage}: {name}: {error}")
-
-    def stage(self, stage: str, name: str, rows_in: int = 0) -> _Stage:
-        """Times a stage; an exception is recorded and swallowed: the code after the block holds the fallback."""
-        return _Stage(self, stage, name, rows_in)
-
-
-class _Stage:
-    """A block of one stage's work. Entering it gives a function that is told how many rows came out."""
-
-    def __init__(self, run: _Run, stage: str, name: str, rows_in: int) -> None:
-        self._run, self._stage, self._name, self._rows_in, self._rows_out = run, stage, name, rows_in, rows_in
-        self._started = time.perf_counter()
-
-    def __enter__(self) -> Callable[[int], None]:
-        return self._done
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        ms = 1000 * (time.perf_counter() - self._started)
-        if error is None:
-            self._run.trace.append(StageTrace(self._stage, self._name, self._rows_in, self._rows_out, ms))
-            return True
-        if not isinstance(error, Exception):
-            return False
-        # Any stage may fail in any way; the answer must not.
-        _LOG.warning("%s %s failed", self._stage, self._name, exc_info=error)
-        self._run.note(self._stage, self._name, _short(error), self._rows_in, self._rows_out, ms)
-        return True
-
-    def _done(self, rows: int) -> None:
-        self._rows_out = rows
-
-
 def _timed(source: Source, requests: Requests, quota: int) -> tuple[Candidates, float]:
     started = time.perf_counter()
     return _proposed(source, requests, quota), 1000 * (time.perf_counter() - started)
@@ -371,11 +297,6 @@ def _observe(observer: Observer, requests: Requests, slate: Slate) -> None:
         observer(requests, slate)
     except Exception:  # an observer can neither delay nor break an answer
         _LOG.exception("observer %s failed", observer.name)
-
-
-def _short(error: BaseException) -> str:
-    text = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {text}"[:200]
 
 
 def _name(hydrator: Hydrator) -> str:

@@ -12,6 +12,7 @@ from upnext.candidates.two_tower import TwoTower, recent_items
 from upnext.content import ATTRIBUTES, Vocabulary, encode_items
 from upnext.errors import ArtifactError
 from upnext.stages import PairScorer, Source
+from upnext.training.progress import Silent
 from upnext.types import Candidates, Catalogue, History, Int32, Ragged, Requests
 
 WATCH, DISLIKE = 0, 1

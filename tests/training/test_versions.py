@@ -131,6 +131,14 @@ def test_a_warm_version_can_be_gone_on_from_too(home_with: Callable[..., Home]) 
     assert last.last_offset > middle.last_offset
 
 
+def test_the_manifest_says_how_long_each_step_took(home_with: Callable[..., Home]) -> None:
+    _, manifest = home_with().models().open()
+    steps = [name for name, _ in manifest.metrics["seconds"]]
+    assert steps.count("two-tower") == 2  # for the ranker's examples, then to serve
+    assert {"ALS", "co-visitation", "item vectors", "item index", "ranker", "source scores"} <= set(steps)
+    assert all(seconds >= 0 for _, seconds in manifest.metrics["seconds"])
+
+
 def test_without_news_nothing_is_made(home_with: Callable[..., Home]) -> None:
     home = home_with()
     first = home.models().active()

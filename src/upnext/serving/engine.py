@@ -131,6 +131,7 @@ class Engine:
         now = self.clock.now()
         self.live.promises.keep_up(now)
         self.funnels.keep_up(now)
+        self._popular.keep_up()
 
     def rebuild_index(self) -> bool:
         """Build the item index anew when what came since it was built outgrows its limit. True when it did.
