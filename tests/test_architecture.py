@@ -124,20 +124,22 @@ def test_only_build_makes_a_funnel_out_of_stages() -> None:
     assert users <= {
         "serving -> candidates.because_you_watched",  # which item of the history a proposal rests on
         "xray -> reranking.order",  # an item's place before reranking
+        "bench -> candidates.index",  # of how many cells an index of so many items is made
     }
 
 
 @pytest.mark.parametrize(
     ("mine", "never"),
     [
-        ("serving", {"batch", "training", "evaluation", "simulation", "testing", "cli", "demo"}),
-        ("training", {"batch", "serving", "simulation", "cli", "demo"}),
-        ("evaluation", {"batch", "serving", "cli", "demo"}),
-        ("batch", {"evaluation", "simulation", "testing", "cli", "demo"}),
-        ("storage", {"live", "build", "pipeline", "serving", "training", "events", "home", *STAGES}),
-        ("simulation", {"live", "build", "pipeline", "serving", "events", "home", *STAGES}),
-        ("events", {"live", "build", "pipeline", "serving", "evaluation", "home", *STAGES}),
-        ("home", {"live", "build", "pipeline", "serving", "training", "evaluation"}),
+        ("serving", {"batch", "bench", "training", "evaluation", "simulation", "testing", "cli", "demo"}),
+        ("training", {"batch", "bench", "serving", "simulation", "cli", "demo"}),
+        ("evaluation", {"batch", "bench", "serving", "cli", "demo"}),
+        ("batch", {"bench", "evaluation", "simulation", "testing", "cli", "demo"}),
+        ("bench", {"batch", "evaluation", "training", "testing", "cli", "demo"}),
+        ("storage", {"live", "build", "pipeline", "serving", "training", "events", "home", "bench", *STAGES}),
+        ("simulation", {"live", "build", "pipeline", "serving", "events", "home", "bench", *STAGES}),
+        ("events", {"live", "build", "pipeline", "serving", "evaluation", "home", "bench", *STAGES}),
+        ("home", {"live", "build", "pipeline", "serving", "training", "evaluation", "bench"}),
     ],
 )
 def test_the_parts_around_the_funnel_stay_apart(mine: str, never: set[str]) -> None:

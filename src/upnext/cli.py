@@ -16,19 +16,12 @@ import click
 
 from upnext import __version__
 from upnext import cli_worlds as worlds
-from upnext.cli_shared import bars, can_be_written, console, moment, need_training
+from upnext.cli_shared import SET, bars, can_be_written, console, moment, need_training
 from upnext.errors import ConfigError, UpnextError
 from upnext.home import Home
 
 HOME = click.option(
     "--home", "home", type=click.Path(path_type=Path), default=Path(), help="The home folder.", show_default="."
-)
-SET = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a setting, e.g. ranking.tasks.click.weight=2.",
 )
 
 

@@ -6,9 +6,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 
 from upnext.errors import ConfigError
+
+SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a setting, e.g. ranking.tasks.click.weight=2.",
+)
 
 
 def console() -> Console:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from upnext.cli_shared import bars, can_be_written, console, need_training
+from upnext.cli_shared import SET, bars, can_be_written, console, need_training
 
 
 @click.command()
@@ -60,6 +60,7 @@ def simulate(directory: Path, items: int, users: int, impressions: int, days: in
 @click.option("--candidates", type=click.IntRange(1, 20_000), multiple=True, help="Also with so many. Repeatable.")
 @click.option("--requests", type=click.IntRange(min=10), default=1000, show_default=True, help="One after the other.")
 @click.option("--seconds", type=click.FloatRange(0.5, 3600), default=8.0, show_default=True, help="At each rate.")
+@SET
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
 def bench(
     home: Path,
@@ -69,6 +70,7 @@ def bench(
     candidates: tuple[int, ...],
     requests: int,
     seconds: float,
+    overrides: tuple[str, ...],
     json_file: Path | None,
 ) -> None:
     """How fast, how large, how close to exact? A world of so many items, the real server, a client beside it."""
@@ -79,7 +81,7 @@ def bench(
     from upnext.bench.table import figures, show
 
     can_be_written(json_file)
-    size, effort = Size(items, users, impressions), Effort(requests, seconds)
+    size, effort = Size(items, users, impressions), Effort(requests, seconds, overrides)
     found = run(home, size, candidates, lambda text: console().print(text, style="dim"), effort)
     console().print(show(found))
     if json_file is not None:

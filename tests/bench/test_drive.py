@@ -108,7 +108,7 @@ def test_one_after_the_other_a_slow_answer_is_slow_alone() -> None:
 
 
 def test_at_a_rate_time_counts_from_when_a_request_was_due() -> None:
-    """A server that answers one at a time, each in 50 ms, is asked 100 times a second: each waits longer than the last."""
+    """A server that answers one at a time, each in 50 ms, is asked 100 times a second: the queue grows."""
     one = threading.Lock()
 
     def reply(number: int, question: dict[str, object]) -> Reply:

@@ -11,7 +11,7 @@ import pytest
 from upnext.bench import home as bench_home
 from upnext.bench.command import Took
 from upnext.bench.home import NOTES_FILE, Size, bytes_on_disk, prepare
-from upnext.errors import HomeError
+from upnext.errors import ConfigError, HomeError
 from upnext.home import Home
 
 SIZE = Size(1000, 100, 20_000)
@@ -70,6 +70,19 @@ def test_a_home_of_another_size_is_refused_with_both_sizes(tmp_path: Path, comma
         assert number in str(refused.value)
     assert (tmp_path / "b" / NOTES_FILE).read_bytes() == before
     assert len(commands.names) == 4
+
+
+def test_settings_are_trained_with_and_belong_to_the_home(tmp_path: Path, commands: Commands) -> None:
+    said: list[str] = []
+    made = prepare(tmp_path / "b", SIZE, said.append, ["candidates.two_tower.epochs=2"])
+    assert "--set=candidates.two_tower.epochs=2" in said[-1]
+    assert prepare(tmp_path / "b", SIZE, said.append, ["candidates.two_tower.epochs=2"]).settings == made.settings
+    assert made.home.config.candidates.two_tower.epochs == 2
+    with pytest.raises(HomeError, match=r"made with the settings candidates\.two_tower\.epochs=2, asked for are those"):
+        prepare(tmp_path / "b", SIZE, said.append)
+    with pytest.raises(ConfigError, match=r"candidates\.two_tower\.epochs"):
+        prepare(tmp_path / "c", SIZE, said.append, ["candidates.two_tower.epochs=0"])
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_folder_with_something_else_is_refused_and_left_as_it_is(tmp_path: Path, commands: Commands) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from upnext.bench.command import Took, run_command
 from upnext.errors import HomeError
 from upnext.home import Home
+from upnext.settings import load_config
 from upnext.storage.artifacts import Manifest
 
 NOTES_FILE = "bench.json"
@@ -44,24 +45,29 @@ class Prepared:
     size: Size
     made_at: float  # Unix seconds
     took: dict[str, Took]  # simulate, import, train
+    settings: tuple[str, ...] = ()  # other than the defaults, of training and of everything after it
 
     @property
     def home(self) -> Home:
-        return Home.open(self.directory)
+        return Home.open(self.directory, self.settings)
 
 
-def prepare(directory: Path, size: Size, say: Callable[[str], None]) -> Prepared:
-    """Make the home in ``directory``, or take the one that is there. Raises HomeError where it is another one."""
+def prepare(directory: Path, size: Size, say: Callable[[str], None], settings: Sequence[str] = ()) -> Prepared:
+    """Make the home in ``directory``, or take the one that is there. Raises HomeError where it is another one.
+
+    ``settings`` are key=value; ConfigError where they are wrong.
+    """
+    load_config(None, settings)
     directory = directory.absolute()  # also of "." there is a folder beside
     notes = directory / NOTES_FILE
     if notes.exists():
-        return _known(directory, size, json.loads(notes.read_text(encoding="utf-8")))
+        return _known(directory, size, tuple(settings), json.loads(notes.read_text(encoding="utf-8")))
     if directory.exists() and any(directory.iterdir()):
         raise HomeError(f"{directory}: holds something else than a benchmark's home. Name a new folder with --home.")
     unfinished = directory.with_name(directory.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    took = _make(unfinished, size, say)
-    prepared = Prepared(directory, size, time.time(), took)
+    took = _make(unfinished, size, say, settings)
+    prepared = Prepared(directory, size, time.time(), took, tuple(settings))
     (unfinished / NOTES_FILE).write_text(json.dumps(asdict(prepared), default=str), encoding="utf-8")
     if directory.exists():
         directory.rmdir()
@@ -69,7 +75,7 @@ def prepare(directory: Path, size: Size, say: Callable[[str], None]) -> Prepared
     return prepared
 
 
-def _make(directory: Path, size: Size, say: Callable[[str], None]) -> dict[str, Took]:
+def _make(directory: Path, size: Size, say: Callable[[str], None], settings: Sequence[str]) -> dict[str, Took]:
     world, home, took = directory / WORLD, ("--home", str(directory)), dict[str, Took]()
     numbers = [f"--{name}={number}" for name, number in asdict(size).items()]
     directory.mkdir(parents=True)
@@ -77,7 +83,7 @@ def _make(directory: Path, size: Size, say: Callable[[str], None]) -> dict[str, 
         "simulate": (str(world), "--no-truth", *numbers),
         "init": (str(directory),),
         "import": (*home, str(world)),
-        "train": (*home, *(f"--set={setting}" for setting in BRIEF)),
+        "train": (*home, *(f"--set={setting}" for setting in (*BRIEF, *settings))),
     }.items():
         say(f"upnext {name} {' '.join(arguments)}")
         took[name] = run_command([name, *arguments])
@@ -85,15 +91,20 @@ def _make(directory: Path, size: Size, say: Callable[[str], None]) -> dict[str, 
     return took
 
 
-def _known(directory: Path, size: Size, notes: dict[str, Any]) -> Prepared:
-    made = Size(**notes["size"])
+def _known(directory: Path, size: Size, settings: tuple[str, ...], notes: dict[str, Any]) -> Prepared:
+    made, before = Size(**notes["size"]), tuple(notes.get("settings", ()))
     if made != size:
         raise HomeError(
             f"{directory}: was made with {made.items:,} items, {made.users:,} users and {made.impressions:,} "
             f"impressions, asked for are {size.items:,}, {size.users:,} and {size.impressions:,}. Name another --home."
         )
+    if before != settings:
+        raise HomeError(
+            f"{directory}: was made with the settings {', '.join(before) or 'of a new home'}, asked for are "
+            f"{', '.join(settings) or 'those of a new home'}. Name another --home."
+        )
     took = {name: Took(**figures) for name, figures in notes["took"].items()}
-    return Prepared(directory, size, float(notes["made_at"]), took)
+    return Prepared(directory, size, float(notes["made_at"]), took, before)
 
 
 def bytes_on_disk(home: Home) -> dict[str, int]:

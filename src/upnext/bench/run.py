@@ -35,10 +35,11 @@ MOST_REFUSED = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long the server is asked: less is quicker, and says less about p99."""
+    """How long the server is asked: less is quicker, and says less about p99. And with which settings."""
 
     requests: int = 1000  # one after the other
     seconds: float = 8.0  # at each rate
+    settings: tuple[str, ...] = ()  # key=value, other than the defaults
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def bench(
 ) -> Measured:
     """Measure a home of this size in ``directory``; ``numbers`` of candidates are asked for besides the configured."""
     before = directory.exists()
-    prepared = prepare(directory, size, say)
+    prepared = prepare(directory, size, say, effort.settings)
     home = prepared.home
     found = Measured(prepared, machine(), before)
     _, manifest = home.models().open()
@@ -103,11 +104,11 @@ def bench(
     users = active_users(home)
     if not (directory / "var" / "state.npz").exists():
         say("The server, for the first time: it reads the whole log")
-        with _served(directory) as server:
+        with _served(directory, effort.settings) as server:
             found.from_log_s = server.start_s
     say("The server, from its artifacts")
     evict(directory / "var")
-    with _served(directory) as server:
+    with _served(directory, effort.settings) as server:
         found.cold_start_s = server.start_s
         ask(server.port, users, WARM_UP)
         say(f"{effort.requests:,} requests, one after the other")
@@ -120,7 +121,7 @@ def bench(
     fewer = max(effort.requests // FEWER, 1)
     for number in numbers:
         say(f"{fewer:,} requests with {number:,} candidates")
-        with _served(directory, _with_candidates(home.config, number)) as server:
+        with _served(directory, (*effort.settings, *_with_candidates(home.config, number))) as server:
             ask(server.port, users, WARM_UP)
             found.candidates[number] = ask(server.port, users, fewer)
     found.disk = bytes_on_disk(home)
@@ -141,7 +142,7 @@ def _rates(port: int, users: Sequence[str], seconds: float, say: Callable[[str],
         if lost == 2:
             return
         rate *= FASTER
-        time.sleep(1.0)
+        time.sleep(min(1.0, seconds))  # what still waits is answered
 
 
 def _with_candidates(config: Config, number: int) -> tuple[str, ...]:

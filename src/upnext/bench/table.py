@@ -24,6 +24,8 @@ def show(found: Measured) -> RenderableType:
     if found.made_before:
         made = datetime.fromtimestamp(prepared.made_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         about.append(Text(f"The home is from {made}, and so is what making it took.", style="dim"))
+    if prepared.settings:
+        about.append(Text(f"With {', '.join(prepared.settings)}", style="dim"))
     return Group(*about, _answers(found), _load(found), *_candidates(found), _making(found), _memory(found))
 
 
@@ -34,12 +36,13 @@ def figures(found: Measured) -> dict[str, Any]:
         "items": size.items,
         "users": size.users,
         "impressions": size.impressions,
+        "settings": list(found.prepared.settings),
         "machine": found.machine,
         "light": {**_percentiles(found.light.took), "failed": len(found.light.failed)},
         "CPU ms a request": found.cpu_ms,
         "inside the server": _percentiles(found.light.inside),
         "stages": {name: _percentiles(ms) for name, ms in found.light.stages.items()},
-        "candidates ranked, median": _median(found.light.rows),
+        "candidates ranked, median": _known(_median(found.light.rows)),
         "degraded": found.light.degraded,
         "rates": [
             {
@@ -52,7 +55,7 @@ def figures(found: Measured) -> dict[str, Any]:
         "candidates": {number: _percentiles(asked.took) for number, asked in found.candidates.items()},
         "kernels": None if inside is None else {
             "total": _percentiles(inside.total), "search": _percentiles(inside.search),
-            "ranker": _percentiles(inside.ranker), "http total / kernels": ratio(found),
+            "ranker": _percentiles(inside.ranker), "http total / kernels": _known(ratio(found)),
             "recall@1000": inside.recall, "slate overlap@10": inside.overlap, "history, median": inside.history,
         },
         "from the log s": found.from_log_s,
@@ -152,6 +155,11 @@ def _cells(ms: Sequence[float]) -> list[str]:
 
 def _percentiles(ms: Sequence[float]) -> Mapping[str, float | None]:
     return {f"p{p} ms": float(np.percentile(ms, p)) if len(ms) else None for p in PERCENTILES}
+
+
+def _known(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return value if np.isfinite(value) else None
 
 
 def _median(values: Sequence[float] | Sequence[int]) -> float:
