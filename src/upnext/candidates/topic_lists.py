@@ -77,8 +77,7 @@ def _count(
 
 
 @compiled(
-    "int32[::1](int32[:, ::1], int32[::1], boolean[::1], int64[::1], int64, int64, float32[::1], int64[::1],"
-    "int64[::1])"
+    "int32[::1](int32[:, ::1], int32[::1], boolean[::1], int64[::1], int64, int64, float32[::1], int64[::1],int64[::1])"
 )
 def _best_items(
     category: Int32,

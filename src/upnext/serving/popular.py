@@ -18,7 +18,7 @@ _LOG = logging.getLogger("upnext.serving")
 
 NEWEST = "newest in the catalogue"
 KEPT = 4096  # items of the list
-SHARE = 10.0  # times as long as it took to make, a list stays at least
+SHARE = 50.0  # times as long as it took to make, a list stays at least
 POPULAR = 1 << 62
 
 
@@ -82,15 +82,13 @@ class Popular:
             pool *= 4
 
     def keep_up(self) -> None:
-        """Make the list anew where the log has news."""
-        if self._listed is None or self._listed.stamp != self._stamp():
-            self._listed = self._make(KEPT)
+        """Make the list anew where the log has news and it is time to."""
+        self._current()
 
     def _current(self) -> _Listed:
         listed = self._listed
-        if listed is None or (
-            listed.stamp != self._stamp() and time.monotonic() - listed.made_at > SHARE * listed.cost_s
-        ):
+        old = listed is not None and time.monotonic() - listed.made_at > SHARE * listed.cost_s
+        if listed is None or (old and listed.stamp != self._stamp()):
             listed = self._listed = self._make(KEPT)
         return listed
 
