@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.load import load, percentile, users_of
-from benchmarks.server import Client, ServerProcess, serving
+from upnext.bench.server import Client, ServerProcess, serving
 from upnext.home import Home
 
 LIMIT = 300  # items beside the index before it is built anew, here: so that it happens within the benchmark

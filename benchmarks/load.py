@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.server import Client
+from upnext.bench.server import Client
 from upnext.home import Home
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.load import Load, load, percentile, users_of
-from benchmarks.server import Client, ServerProcess, serving
+from upnext.bench.server import Client, ServerProcess, serving
 
 RATES = (50, 100, 150, 200, 300, 500)
 REST_S = 1.0  # between two rates: what waits is done by then
