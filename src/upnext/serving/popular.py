@@ -18,6 +18,7 @@ _LOG = logging.getLogger("upnext.serving")
 
 NEWEST = "newest in the catalogue"
 KEPT = 4096  # items of the list
+QUICK_S = 0.002
 SHARE = 50.0  # times as long as it took to make, a list stays at least
 POPULAR = 1 << 62
 
@@ -49,6 +50,10 @@ class _Listed:
     stamp: tuple[int, int, int]
     made_at: float  # time.monotonic, s
     cost_s: float
+
+    def old_enough(self, now: float) -> bool:
+        """To be made anew: always where that is quick, else after a while."""
+        return self.cost_s < QUICK_S or now - self.made_at > SHARE * self.cost_s
 
 
 class Popular:
@@ -87,8 +92,7 @@ class Popular:
 
     def _current(self) -> _Listed:
         listed = self._listed
-        old = listed is not None and time.monotonic() - listed.made_at > SHARE * listed.cost_s
-        if listed is None or (old and listed.stamp != self._stamp()):
+        if listed is None or (listed.stamp != self._stamp() and listed.old_enough(time.monotonic())):
             listed = self._listed = self._make(KEPT)
         return listed
 
