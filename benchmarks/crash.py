@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.server import Client, ServerProcess
 from upnext import snapshot
+from upnext.bench.server import Client, ServerProcess
 from upnext.home import Home
 from upnext.live import Live
 from upnext.testing.same_state import differences

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.server import Client, serving
+from upnext.bench.server import Client, serving
 from upnext.home import Home
 
 WARM_UP = 50

@@ -7,24 +7,20 @@ python -m benchmarks.live --home demo --only events ingest
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from benchmarks.server import Client, ServerProcess, serving
+from benchmarks.load import load, percentile, users_of
+from upnext.bench.server import Client, ServerProcess, serving
 from upnext.home import Home
 
 LIMIT = 300  # items beside the index before it is built anew, here: so that it happens within the benchmark
@@ -46,7 +42,7 @@ def main() -> None:
         home = Path(folder) / "home"
         shutil.copytree(flags.home, home, ignore=shutil.ignore_patterns("world"))
         os.sync()  # or the first durable writes would wait for the copy
-        users = _users(home)
+        users = users_of(home)
         for name, part in zip(PARTS, (_events, _ingest, _items, _changes), strict=False):
             if name in flags.only:
                 with serving(home, SETTINGS) as server:
@@ -65,18 +61,6 @@ def _report(part: dict[str, float], found: dict[str, float]) -> None:
     found.update(part)
 
 
-def _users(home: Path) -> list[str]:
-    log = Home.open(home).log()
-    try:
-        return [str(user) for user in np.random.default_rng(0).permutation(log.ids("user"))]
-    finally:
-        log.close()
-
-
-def _p(values: list[float], percentile: float) -> float:
-    return float(np.percentile(values, percentile)) if values else float("nan")
-
-
 def _ids(answer: Any) -> list[str]:
     return [row["item_id"] for row in answer["items"]]
 
@@ -86,51 +70,6 @@ def _recommend(client: Client, user: str) -> Any:
     if status != 200:
         raise SystemExit(f"status {status}: {answer}")
     return answer
-
-
-@dataclass
-class Load:
-    """Calls at a steady rate, whatever the answers take: milliseconds of each, from the moment it was due."""
-
-    took: list[float] = field(default_factory=list)
-    due_at: list[float] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    def between(self, start: float, end: float) -> list[float]:
-        return [ms for ms, due in zip(self.took, self.due_at, strict=True) if start <= due <= end]
-
-
-@contextmanager
-def load(port: int, rate: float, call: Callable[[Client, int], None], connections: int = 8) -> Iterator[Load]:
-    """``call(client, number)`` at ``rate`` a second while the block runs."""
-    seen, stop, own = Load(), threading.Event(), threading.local()
-
-    def one(number: int, due: float) -> None:
-        if not hasattr(own, "client"):
-            own.client = Client(port)
-        try:
-            call(own.client, number)
-        except (OSError, http.client.HTTPException, SystemExit) as error:
-            seen.failed.append(str(error))
-        seen.took.append(1000 * (time.perf_counter() - due))
-        seen.due_at.append(due)
-
-    def run() -> None:
-        started = time.perf_counter()
-        with ThreadPoolExecutor(connections) as pool:
-            for number in range(10**9):
-                due = started + number / rate
-                if stop.wait(max(due - time.perf_counter(), 0)):
-                    return
-                pool.submit(one, number, due)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _events(server: ServerProcess, home: Path, users: list[str], seconds: float) -> dict[str, float]:
@@ -155,10 +94,10 @@ def _events(server: ServerProcess, home: Path, users: list[str], seconds: float)
             number += 1
             time.sleep(0.1)
     return {
-        "event to effect, p50 ms (at 50 events/s)": _p(took, 50),
-        "event to effect, p99 ms": _p(took, 99),
+        "event to effect, p50 ms (at 50 events/s)": percentile(took, 50),
+        "event to effect, p99 ms": percentile(took, 99),
         "events without effect in the next answer": missed,
-        "durable event, p99 ms": _p(background.took, 99),
+        "durable event, p99 ms": percentile(background.took, 99),
     }
 
 
@@ -223,12 +162,12 @@ def _items(server: ServerProcess, home: Path, users: list[str], seconds: float) 
             number += 1
             time.sleep(0.1)
     return {
-        "insert to searchable, p50 ms (at 50 answers/s)": _p(found, 50),
-        "insert to searchable, p99 ms": _p(found, 99),
+        "insert to searchable, p50 ms (at 50 answers/s)": percentile(found, 50),
+        "insert to searchable, p99 ms": percentile(found, 99),
         "deleted items shown afterwards": gone + len(wrong),
         "deletions": len(deleted),
         "failed answers meanwhile": len(background.failed),
-        "answers meanwhile, p99 ms": _p(background.took, 99),
+        "answers meanwhile, p99 ms": percentile(background.took, 99),
     }
 
 
@@ -259,7 +198,7 @@ def _changes(server: ServerProcess, home: Path, users: list[str], seconds: float
             swaps += 1
             time.sleep(1)
         phases["model swaps"] = (start, time.perf_counter())
-    figures = {f"p99 ms, {name}": _p(seen.between(*span), 99) for name, span in phases.items()}
+    figures = {f"p99 ms, {name}": percentile(seen.between(*span), 99) for name, span in phases.items()}
     before = figures["p99 ms, before"]
     ratios = {f"{name} against before": value / before for name, value in list(figures.items())[1:]}
     for failure in seen.failed[:3]:

@@ -309,6 +309,11 @@ class ServingConfig(Section):
         None, description="If set, every call but health needs `Authorization: Bearer KEY`.", min_length=16
     )
     deadline_ms: float = Field(150.0, description="The answer degrades in order rather than take longer.", gt=0)
+    max_wait_ms: float = Field(
+        120.0,
+        description="A request whose answer is expected to take longer, waiting included, is refused with 503.",
+        gt=0,
+    )
     max_k: int = Field(500, description="Largest slate a caller may ask for.", ge=1)
     threads: int = Field(2, description="Requests computed at once, by each process.", ge=1, le=256)
     ranker_threads: int = Field(2, description="Threads that rank the candidates of one request.", ge=1, le=64)

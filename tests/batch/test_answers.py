@@ -49,7 +49,7 @@ def opened(trained: Path, tmp_path: Path) -> Iterator[tuple[Plan, Live, Funnels,
         log_offset=moment.offset, now=moment.now, users=len(moment.users), part=64,
     )  # fmt: skip
     live = thaw(home.config, log, tmp_path, moment.offset, moment.now)
-    yield plan, live, load_funnels(home, live, version), moment.users.select("user_id", "code")
+    yield plan, live, load_funnels(home, live, home.models().open(version)), moment.users.select("user_id", "code")
     log.close()
 
 

@@ -33,7 +33,7 @@ def work(home: Home, folder: PartsFolder, numbers: TextIO, told: TextIO) -> None
     log = home.log()
     try:
         live = thaw(home.config, log, folder.path, plan.log_offset, plan.now)
-        answers = Answers(plan, live, load_funnels(home, live, plan.model_version))
+        answers = Answers(plan, live, load_funnels(home, live, home.models().open(plan.model_version)))
         for line in numbers:
             write(folder, plan, int(line), answers)
             print(json.dumps({"part": int(line)}), file=told, flush=True)

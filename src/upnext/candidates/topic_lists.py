@@ -28,7 +28,7 @@ def list_topics(catalogue: Catalogue, quality: Float32, now: int, most: int) -> 
     columns = catalogue.category, catalogue.author, catalogue.available, catalogue.published_at
     _count(*columns, now, categories, size)
     offsets = np.concatenate([[0], np.cumsum(np.minimum(size, most))]).astype(np.int64)
-    items = _best_items(*columns, now, categories, quality, offsets)
+    items = _best_items(*columns, now, categories, quality, offsets, size)
     rarity = np.log1p(len(catalogue) / np.maximum(size, 1)).astype(np.float32)
     return TopicLists(categories, rarity, offsets, items, quality[items])
 
@@ -76,7 +76,9 @@ def _count(
                 size[categories + author[item]] += 1
 
 
-@compiled("int32[::1](int32[:, ::1], int32[::1], boolean[::1], int64[::1], int64, int64, float32[::1], int64[::1])")
+@compiled(
+    "int32[::1](int32[:, ::1], int32[::1], boolean[::1], int64[::1], int64, int64, float32[::1], int64[::1],int64[::1])"
+)
 def _best_items(
     category: Int32,
     author: Int32,
@@ -86,10 +88,12 @@ def _best_items(
     categories: int,
     quality: Float32,
     offsets: Int64,
+    size: Int64,
 ) -> Int32:
     """The items of highest quality of each topic, of equal ones the lowest: as many as ``offsets`` has room for.
 
-    One pass over the catalogue: every topic keeps a heap whose first entry is the next to go.
+    One pass over the catalogue: every topic keeps a heap whose first entry is the next to go; one that has room for
+    all its ``size`` items, as most authors have, is just filled.
     """
     items = np.empty(offsets[-1], np.int32)
     filled = np.zeros(len(offsets) - 1, np.int64)
@@ -103,7 +107,10 @@ def _best_items(
                 row = np.int64(author[item]) + categories if author[item] >= 0 else np.int64(-1)
             if row >= 0:
                 heap = items[offsets[row] : offsets[row + 1]]
-                if filled[row] < len(heap):
+                if len(heap) == size[row]:
+                    heap[filled[row]] = item
+                    filled[row] += 1
+                elif filled[row] < len(heap):
                     _rise(heap, filled[row], item, quality)
                     filled[row] += 1
                 elif quality[item] > quality[heap[0]]:

@@ -47,7 +47,7 @@ class SlateAnswer(Strict):
 class Problem(Strict):
     """What is wrong with a request."""
 
-    code: str = Field(description="For programs: invalid, not_found, unauthorized, not_json...")
+    code: str = Field(description="For programs: invalid, not_found, overloaded, unauthorized, not_json...")
     message: str = Field(description="For people; names the field and the value.")
     field: str | None = Field(description="The field, dotted.")
     remedy: str | None = Field(description="What to do instead.")
@@ -57,6 +57,17 @@ class ErrorAnswer(Strict):
     """Every answer that is not 2xx."""
 
     error: Problem = Field(description="What is wrong.")
+
+
+OVERLOADED: dict[int | str, dict[str, Any]] = {
+    503: {
+        "model": ErrorAnswer,
+        "description": "Overloaded: the answer would take longer than serving.max_wait_ms. Nothing was computed.",
+        "headers": {
+            "Retry-After": {"description": "Whole seconds, at least 1.", "schema": {"type": "integer", "minimum": 1}}
+        },
+    }
+}
 
 
 class Rejection(Problem):

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from upnext.live import Live
 from upnext.serving.answers import UNRANKED, Answer, answer, no_slate, stage_dicts, without_note
 from upnext.serving.clock import Clock, wall_ms
 from upnext.serving.explain import explain
-from upnext.serving.funnels import Funnels, load_funnels
+from upnext.serving.funnels import Funnels, Opened, load_funnels
 from upnext.serving.impressions import Impressions
 from upnext.serving.ingest import Ingest
 from upnext.serving.page_store import FILE as PAGES_FILE
@@ -57,10 +58,12 @@ class Engine:
         self.index_recall: float | None = None  # measured now and then, at RECALL_AT
         self._meanwhile: list[Int32] | None = None  # items that change while a version is being loaded
         try:
-            self.live = Live(self.log, self.config, restore=self._restore)
-            self.clock = Clock(self.live.latest, wall)
-            self.live.state.advance(self.clock.now())
-            self.funnels = load_funnels(home, self.live, home.models().active(), observers)
+            with ThreadPoolExecutor(1) as beside:  # checksums of gigabytes, while the views are being read
+                opened = beside.submit(_open, home, home.models().active())
+                self.live = Live(self.log, self.config, restore=self._restore)
+                self.clock = Clock(self.live.latest, wall)
+                self.live.state.advance(self.clock.now())
+                self.funnels = load_funnels(home, self.live, opened.result(), observers)
             self._warm(self.funnels)
         except BaseException:
             self.log.close()
@@ -103,7 +106,7 @@ class Engine:
             with self._refreshing:
                 self._meanwhile = [np.empty(0, np.int32)]
             try:
-                fresh = load_funnels(self.home, self.live, version, self._observers)
+                fresh = load_funnels(self.home, self.live, _open(self.home, version), self._observers)
             except Exception:  # whatever is wrong with it: the old one still serves
                 _LOG.exception("model version %s was not taken up", version)
                 self._refused, self._meanwhile = version, None
@@ -284,6 +287,11 @@ class Engine:
             "took_ms": round(1000 * (time.perf_counter() - started), 3),
             "stages": stage_dicts(slate.trace),
         }
+
+
+def _open(home: Home, version: str | None) -> Opened | None:
+    """A version, every file of it checked. Raises ArtifactError."""
+    return None if version is None else home.models().open(version)
 
 
 def _notes(asked: Asked, slate: Slate, found: Answer, funnels: Funnels) -> Iterator[str]:

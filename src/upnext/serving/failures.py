@@ -10,11 +10,13 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from upnext.errors import ArtifactError, DataError, StorageError, UpnextError
+from upnext.serving.admission import Overloaded
 from upnext.serving.problems import NotFound, Problem
 from upnext.serving.validation import first_problem
 from upnext.serving.wire import json_response
 
 _STATUS: tuple[tuple[type[UpnextError], int], ...] = (
+    (Overloaded, 503),
     (NotFound, 404),
     (Problem, 422),
     (DataError, 422),
@@ -48,8 +50,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _known(request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
-        return problem_response(error)
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+        response = problem_response(error)
+        if isinstance(error, Overloaded):
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        return response
+    status = _status(error)
     return error_response(status, "unavailable" if status >= 500 else "invalid", str(error))
 
 
@@ -66,4 +71,8 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def problem_response(problem: Problem) -> Response:
-    return json_response({"error": problem.as_dict()}, 404 if isinstance(problem, NotFound) else 422)
+    return json_response({"error": problem.as_dict()}, _status(problem))
+
+
+def _status(error: Exception) -> int:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

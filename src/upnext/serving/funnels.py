@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from upnext.build import Model, build, without_model
 from upnext.errors import ArtifactError
@@ -53,12 +54,16 @@ class Funnels:
                 part.keep_up(now)
 
 
-def load_funnels(home: Home, live: Live, version: str | None, observers: Sequence[Observer] = ()) -> Funnels:
+Opened = tuple[Path, Manifest]  # a version whose files were checked
+
+
+def load_funnels(home: Home, live: Live, opened: Opened | None, observers: Sequence[Observer] = ()) -> Funnels:
     """The funnels of a published version; None = without any. Raises ArtifactError when it is damaged or unfit."""
-    if version is None:
+    if opened is None:
         plain = without_model(home.config, live, observers)
         return Funnels(plain, plain, plain)
-    directory, manifest = home.models().open(version)
+    directory, manifest = opened
+    version = directory.name
     model = build(home.config, live, directory, version, observers, manifest.items_revision)
     _check_features(model)
     sources = model.funnel.sources

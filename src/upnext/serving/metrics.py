@@ -59,6 +59,9 @@ class Metrics:
             "upnext_degraded", "Answers that were degraded, by stage.", ["stage"], registry=registry
         )
         self._events = Counter("upnext_events", "Events by fate.", ["fate"], registry=registry)
+        self._shed = Counter(
+            "upnext_shed", "Requests that were refused because the server was overloaded.", ["route"], registry=registry
+        )
         self._exploration = ExplorationMetrics(registry)
         self._model = Gauge(
             "upnext_model_info",
@@ -72,6 +75,7 @@ class Metrics:
         self._proposed_by = cache(self._candidates.labels)
         self._removed_by = cache(self._removed.labels)
         self._request_of = cache(self._requests.labels)
+        self._shed_of = cache(self._shed.labels)
         self._version = ""
         self._gauges = {
             name: Gauge(f"upnext_{name}", help_, registry=registry, multiprocess_mode=mode)
@@ -92,6 +96,9 @@ class Metrics:
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         self._request_of(method, route, str(status)).observe(seconds)
+
+    def shed(self, route: str) -> None:
+        self._shed_of(route).inc()
 
     def events(self, fates: Fates) -> None:
         for fate in ("accepted", "duplicate", "rejected"):

@@ -18,7 +18,8 @@ _LOG = logging.getLogger("upnext.serving")
 
 NEWEST = "newest in the catalogue"
 KEPT = 4096  # items of the list
-SHARE = 10.0  # times as long as it took to make, a list stays at least
+QUICK_S = 0.002
+SHARE = 50.0  # times as long as it took to make, a list stays at least
 POPULAR = 1 << 62
 
 
@@ -49,6 +50,10 @@ class _Listed:
     stamp: tuple[int, int, int]
     made_at: float  # time.monotonic, s
     cost_s: float
+
+    def old_enough(self, now: float) -> bool:
+        """To be made anew: always where that is quick, else after a while."""
+        return self.cost_s < QUICK_S or now - self.made_at > SHARE * self.cost_s
 
 
 class Popular:
@@ -82,15 +87,12 @@ class Popular:
             pool *= 4
 
     def keep_up(self) -> None:
-        """Make the list anew where the log has news."""
-        if self._listed is None or self._listed.stamp != self._stamp():
-            self._listed = self._make(KEPT)
+        """Make the list anew where the log has news and it is time to."""
+        self._current()
 
     def _current(self) -> _Listed:
         listed = self._listed
-        if listed is None or (
-            listed.stamp != self._stamp() and time.monotonic() - listed.made_at > SHARE * listed.cost_s
-        ):
+        if listed is None or (listed.stamp != self._stamp() and listed.old_enough(time.monotonic())):
             listed = self._listed = self._make(KEPT)
         return listed
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from upnext.serving.answer_schemas import OVERLOADED
 from upnext.serving.docs import docs_page
 from upnext.serving.wire import Server, json_response, server
 
@@ -27,11 +28,11 @@ async def ready(request: Request) -> Response:
     return json_response(server(request).engine.health())
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", responses=OVERLOADED)
 async def models(request: Request) -> Response:
     """The version that serves, its metrics, and the other published versions."""
     here = server(request)
-    return await here.read(lambda: _models(here))
+    return await here.read(request, lambda: _models(here))
 
 
 @router.get("/metrics", response_class=Response)

@@ -7,12 +7,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from upnext.serving.answer_schemas import ErrorAnswer, SlateAnswer
+from upnext.serving.answer_schemas import OVERLOADED, ErrorAnswer, SlateAnswer
 from upnext.serving.fields import MAX_LIST, Id, Surface
 from upnext.serving.schemas import RecommendationRequest
-from upnext.serving.wire import StrictRoute, server
+from upnext.serving.wire import AdmittedRoute, server
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["questions"], responses={"4XX": {"model": ErrorAnswer}})
+router = APIRouter(
+    prefix="/v1",
+    route_class=AdmittedRoute,
+    tags=["questions"],
+    responses={"4XX": {"model": ErrorAnswer}, **OVERLOADED},
+)
 SLATE: dict[int | str, dict[str, Any]] = {200: {"model": SlateAnswer}}
 
 N = Annotated[int, Query(ge=1, description="How many items, at most serving.max_k.")]
@@ -23,21 +28,21 @@ ItemId = Annotated[Id, Query(description="Your name for the item.")]
 async def recommendations(body: RecommendationRequest, request: Request) -> Response:
     """What should this user, or this session, see next?"""
     arrived, here = time.perf_counter(), server(request)
-    return await here.read(lambda: here.engine.answer(body.question(), arrived))
+    return await here.read(request, lambda: here.engine.answer(body.question(), arrived))
 
 
 @router.get("/recommendations/{recommendation_id}/next", responses=SLATE)
 async def next_page(recommendation_id: Id, request: Request) -> Response:
     """The next page: more of the same, without what was shown before."""
     arrived, here = time.perf_counter(), server(request)
-    return await here.read(lambda: here.engine.next_page(recommendation_id, arrived))
+    return await here.read(request, lambda: here.engine.next_page(recommendation_id, arrived))
 
 
 @router.get("/items/{item_id:path}/similar", responses=SLATE)
 async def similar(item_id: Id, request: Request, n: N = 10) -> Response:
     """Items that go with this one."""
     here = server(request)
-    return await here.read(lambda: here.engine.similar(item_id, n))
+    return await here.read(request, lambda: here.engine.similar(item_id, n))
 
 
 @router.get("/trending", responses=SLATE)
@@ -50,7 +55,7 @@ async def trending(
 ) -> Response:
     """What everybody turns to now."""
     here = server(request)
-    return await here.read(lambda: here.engine.trending(n, category))
+    return await here.read(request, lambda: here.engine.trending(n, category))
 
 
 @router.get("/explain")
@@ -63,4 +68,4 @@ async def explain(
 ) -> Response:
     """Why this item is shown to this user, or at which stage it falls out. Nothing is logged."""
     here = server(request)
-    return await here.read(lambda: here.engine.explain(user_id, item_id, n, surface))
+    return await here.read(request, lambda: here.engine.explain(user_id, item_id, n, surface))

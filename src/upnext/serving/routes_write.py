@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import SkipValidation
 
-from upnext.serving.answer_schemas import ErrorAnswer, FatesAnswer
+from upnext.serving.answer_schemas import OVERLOADED, ErrorAnswer, FatesAnswer
 from upnext.serving.fields import MAX_LIST, Id
 from upnext.serving.ingest import Fates
 from upnext.serving.problems import Invalid
@@ -59,11 +59,11 @@ async def delete_item(item_id: Id, request: Request) -> Response:
     return await here.write(lambda: {"item_id": item_id, "deleted": here.engine.ingest.delete_item(item_id)})
 
 
-@router.get("/items/{item_id:path}")
+@router.get("/items/{item_id:path}", responses=OVERLOADED)
 async def get_item(item_id: Id, request: Request) -> Response:
     """What is known of an item."""
     here = server(request)
-    return await here.read(lambda: here.engine.item(item_id))
+    return await here.read(request, lambda: here.engine.item(item_id))
 
 
 @router.post("/items", responses=FATES)

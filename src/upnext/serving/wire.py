@@ -11,6 +11,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json, to_json
 
+from upnext.serving.admission import Admission
 from upnext.serving.engine import Engine
 from upnext.serving.metrics import Metrics
 
@@ -23,13 +24,16 @@ class Server:
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self.engine, self.metrics = engine, metrics
-        threads = engine.config.serving.threads
-        self._reading = ThreadPoolExecutor(threads, thread_name_prefix="answer")
+        serving = engine.config.serving
+        self.admission = Admission(serving.threads, serving.max_wait_ms / 1000, metrics.shed)
+        self._reading = ThreadPoolExecutor(serving.threads, thread_name_prefix="answer")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._events = ThreadPoolExecutor(EVENT_THREADS, thread_name_prefix="events")
 
-    async def read(self, work: Callable[[], Any]) -> Response:
-        return await _respond(self._reading, work)
+    async def read(self, request: Request, work: Callable[[], Any]) -> Response:
+        """Raises Overloaded when the answer is expected to take too long."""
+        with self.admission.enter(_route(request)) as task:
+            return await _respond(self._reading, lambda: task.run(lambda: _written(work())))
 
     async def write(self, work: Callable[[], Any]) -> Response:
         return await _respond(self._writing, work)
@@ -47,6 +51,11 @@ def server(request: Request) -> Server:
     """The server that a request came to."""
     found: Server = request.app.state.server
     return found
+
+
+def _route(request: Request) -> str:
+    path: str = request.scope["route"].path
+    return path
 
 
 class Unreadable(HTTPException):
@@ -89,6 +98,19 @@ class StrictRoute(APIRoute):
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strictly
+
+
+class AdmittedRoute(StrictRoute):
+    """A route whose answer is read: when the server is overloaded it refuses before it looks at the body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def admitted(request: Request) -> Response:
+            server(request).admission.check(_route(request))
+            return await handle(request)
+
+        return admitted
 
 
 def json_response(content: object, status: int = 200) -> Response:
