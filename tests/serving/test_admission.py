@@ -244,7 +244,7 @@ def shed(client: httpx.Client) -> int:
 
 def test_surplus_is_refused_at_once_and_what_was_let_in_is_answered(home: Home, gate: Gate) -> None:
     room = 12  # two run, and ten wait: by FIRST_S the next would be answered after 130 ms
-    home = Home.open(home.directory, ["serving.max_wait_ms=125"])
+    home = Home.open(home.directory, ["serving.threads=2", "serving.max_wait_ms=125"])
     with running(home) as client, asking(client, gate) as ask:
         asked = [ask(user_id=f"u{n}", n=3) for n in range(40)]
         gate.wait_for(2)  # both threads are in the middle of an answer, and stay there
@@ -273,6 +273,7 @@ def test_surplus_is_refused_at_once_and_what_was_let_in_is_answered(home: Home, 
 
 
 def test_time_spent_waiting_for_a_thread_counts_against_the_deadline(home: Home, gate: Gate) -> None:
+    home = Home.open(home.directory, ["serving.threads=2"])
     with running(home) as client, asking(client, gate) as ask:
         before = [ask(user_id=f"u{n}", deadline_ms=60_000) for n in range(2)]
         gate.wait_for(2)
