@@ -42,7 +42,7 @@ def test_the_table(measured: Measured) -> None:
     assert found["upnext train"] == ["123.0", "234.0", "1,357"]
     assert found["item index"] == ["9.5"]
     assert found["first start, from the log"] == ["21.5"]
-    assert found["cold start, from artifacts"] == ["3.2"]
+    assert found["start from artifacts, no file in memory"] == ["3.2"]
     assert found["server, resident"] == ["777"]
     assert found["disk: log"] == ["42"]
 

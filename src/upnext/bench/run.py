@@ -76,7 +76,8 @@ class Measured:
     training: list[tuple[str, float]] = field(default_factory=list)  # seconds a step
     disk: dict[str, int] = field(default_factory=dict)  # bytes a part
     from_log_s: float | None = None  # the first start, when there is no saved state yet
-    cold_start_s: float = 0.0
+    cold_start_s: float = 0.0  # nothing in the page cache
+    warm_start_s: float = 0.0  # all files in it
     resident_mb: float = 0.0  # after all requests
     light: Asked = field(default_factory=Asked)
     cpu_ms: float | None = None  # of the server, for each of the light requests
@@ -118,6 +119,8 @@ def bench(
         found.cpu_ms = None if before_s is None or after_s is None else 1000 * (after_s - before_s) / effort.requests
         found.rates = list(_rates(server.port, users, effort.seconds, say))
         found.resident_mb = server.resident_mb()
+    with _served(directory, effort.settings) as server:
+        found.warm_start_s = server.start_s
     fewer = max(effort.requests // FEWER, 1)
     for number in numbers:
         say(f"{fewer:,} requests with {number:,} candidates")
