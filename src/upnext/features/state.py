@@ -24,6 +24,7 @@ from upnext.features.roles import IMPRESSION, POSITIVE, EventRoles
 from upnext.types import EVENT_COLUMNS, Catalogue, Events, Float32, Float64, History, Int32, Int64
 
 STALE_MS = 86_400_000
+NONE_WAITS = 1 << 62  # ms, later than any time
 PRIOR = 20.0  # impressions that the author's rate counts for in an item's quality
 
 
@@ -55,6 +56,7 @@ class FeatureState:
         self._tick = config.tick_seconds * 1000
         self._lock = threading.RLock()
         self._pending: list[Events] = []
+        self._oldest = NONE_WAITS  # received_at of the first of them
         self._latest = 0  # received_at of the newest event counted
         self._served_since = 0  # received_at of the first impression that this system served; 0 = none yet
         columns = len(roles.columns)
@@ -78,20 +80,26 @@ class FeatureState:
         if not len(events):
             return
         with self._lock:
-            self._pending.append(events)
+            self._wait(events)
             self._apply_now(events)
 
     def advance(self, now: int) -> None:
         """Bring shared counters up to the last closed tick at ``now``."""
+        tick = now // self._tick * self._tick
         with self._lock:
-            if not self._pending:
+            if self._oldest >= tick:  # every request asks, and a tick may hold a million events: none is looked at
                 return
-            pending = self._pending[0] if len(self._pending) == 1 else Events.concat(self._pending)
-            due = pending.received_at < now // self._tick * self._tick
-            self._pending = [] if due.all() else [pending.take(~due)]
-            if due.any():
-                news = pending if due.all() else pending.take(due)
-                self.count(Tally.of(news, self.roles, self._catalogue()))
+            pending = Events.concat(self._pending)
+            due = pending.received_at < tick
+            self._pending, self._oldest = [], NONE_WAITS
+            if not due.all():
+                self._wait(pending.take(~due))
+            self.count(Tally.of(pending.take(due), self.roles, self._catalogue()))
+
+    def _wait(self, events: Events) -> None:
+        """Keep events until the tick in which they were received is closed."""
+        self._pending.append(events)
+        self._oldest = min(self._oldest, int(events.received_at.min()))
 
     def histories(self, users: Int32) -> tuple[History, History]:
         """(acted, shown) of ``users`` as of now."""
@@ -183,7 +191,9 @@ class FeatureState:
             for name, part in self._parts().items():
                 part.load(split[name])
             pending = Events(**split["pending"])
-            self._pending = [pending] if len(pending) else []
+            self._pending, self._oldest = [], NONE_WAITS
+            if len(pending):
+                self._wait(pending)
             self._latest, self._served_since = split["own"]["times"].tolist()
             self._impressions = split["own"]["impressions"]
 
