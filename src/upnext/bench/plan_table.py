@@ -14,7 +14,7 @@ from upnext.bench.costs import REFERENCE
 from upnext.bench.plan import Plan, Training
 
 ACCURACY = (
-    "Of worlds of upnext simulate these are within 25 % of what upnext bench measures, at 300,000 to 10,000,000 items."
+    "Within 25 % of what upnext bench measured, on a quiet machine, at 300,000 to 10,000,000 items: docs/planning.md"
 )
 STEPS = ("item vectors", "item index")  # of training, shown by themselves
 
