@@ -315,7 +315,9 @@ class ServingConfig(Section):
         gt=0,
     )
     max_k: int = Field(500, description="Largest slate a caller may ask for.", ge=1)
-    threads: int = Field(2, description="Requests computed at once, by each process.", ge=1, le=256)
+    threads: int = Field(
+        1, description="Requests computed at once, by each process. More take turns at the interpreter.", ge=1, le=256
+    )
     ranker_threads: int = Field(2, description="Threads that rank the candidates of one request.", ge=1, le=64)
     workers: int = Field(
         1, description="Processes that answer. Each holds all models and tails the same log.", ge=1, le=64
