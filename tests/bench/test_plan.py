@@ -48,7 +48,7 @@ MEASURED: dict[str, dict[str, Any]] = {
         },
     },
     # Import and training shared the two cores with another process. The building of the index suffered most: 415 s in
-    # that training; alone, of as many random vectors of the same length, ItemIndex.build_of took 266.7 s, which is held.
+    # that training; alone, of as many random vectors of the same length, ItemIndex.build_of took 266.7 s, held here.
     "10M": {
         "items": 10_000_000, "users": 20_000, "events": 1_365_375,
         "import s": 146.4, "train s": 867.0, "peak MB": 12_119, "from the log s": 15.1, "cold start s": 13.8,
