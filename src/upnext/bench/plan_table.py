@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -111,7 +112,7 @@ def answer(found: Plan) -> str:
     if load.suffices:
         return f"One machine of {machine} suffices; it can answer {load.machine_rate:,.0f} requests/s."
     can = f"One machine of {machine} can answer {load.machine_rate:,.0f} requests/s"
-    return f"{can}, not {w.rate:,.4g}: {load.processes:,} cores are needed."
+    return f"{can}, not {w.rate:,.4g}: {math.ceil(load.cores):,} cores are needed."
 
 
 def duration(seconds: float) -> str:
