@@ -27,8 +27,24 @@ from upnext.settings import load_config
 WITHIN = 0.25
 
 # What `upnext bench --json` wrote on costs.REFERENCE, 2026-11-25; nothing else ran, but where it is said. Events are
-# of the import; what the benchmark's own answers added to the log (17, 13 and 14 MB) is in "log".
+# of the import; what the benchmark's own answers added to the log (13 to 30 MB) is in "log".
 MEASURED: dict[str, dict[str, Any]] = {
+    # These two sizes were measured after the constants were fitted.
+    "10k": {
+        "items": 10_000, "users": 5000, "events": 411_000,
+        "import s": 2.59, "train s": 40.6, "peak MB": 1537.1, "from the log s": 3.15, "cold start s": 1.83,
+        "resident MB": 362.6, "CPU ms a request": 11.8, "best answered/s": 76.3,
+        "disk, all MB": 95.1, "disk MB": {},  # most of it is small parts, and the log of the benchmark's own answers
+    },
+    "100k": {
+        "items": 100_000, "users": 5000, "events": 407_995,
+        "import s": 3.75, "train s": 51.5, "peak MB": 1583.6, "from the log s": 3.24, "cold start s": 1.91,
+        "resident MB": 462.7, "CPU ms a request": 14.9, "best answered/s": 76.3,
+        "disk MB": {
+            "log": 72.9, "catalogue": 13.6, "state": 24.2, "model, ranker": 12.7, "model, sources/als": 3.1,
+            "model, sources/because_you_watched": 5.8, "model, item index": 26.0, "model, sources/two_tower": 24.1,
+        },
+    },
     "300k": {
         "items": 300_000, "users": 5000, "events": 404_761,
         "import s": 6.76, "train s": 79.5, "peak MB": 1857, "from the log s": 3.35, "cold start s": 2.04,
@@ -47,12 +63,13 @@ MEASURED: dict[str, dict[str, Any]] = {
             "model, sources/because_you_watched": 23.1, "model, item index": 76.5, "model, sources/two_tower": 176.0,
         },
     },
-    # Import and training shared the two cores with another process, which slowed the building of the index most: it
-    # took 415 s here, and what is left of it on a quiet machine was never timed as a whole. It is not held below.
+    # Import and training shared the two cores with another process. The building of the index suffered most: 415 s in
+    # that training; alone, of as many random vectors of the same length, ItemIndex.build_of took 266.7 s, held here.
     "10M": {
         "items": 10_000_000, "users": 20_000, "events": 1_365_375,
         "import s": 146.4, "train s": 867.0, "peak MB": 12_119, "from the log s": 15.1, "cold start s": 13.8,
-        "resident MB": 4999, "CPU ms a request": 17.6, "best answered/s": 61.0,
+        # A later run on the same home, after overload was handled; the first found 17.6 ms and 61.0 answers/s.
+        "resident MB": 4999, "CPU ms a request": 18.7, "best answered/s": 76.3, "item index s": 266.7,
         "disk MB": {
             "log": 1616.1, "catalogue": 1338.8, "state": 214.2, "model, ranker": 766.8, "model, sources/als": 12.4,
             "model, sources/because_you_watched": 95.3, "model, item index": 762.2, "model, sources/two_tower": 1523.8,
@@ -86,6 +103,7 @@ def planned(known: dict[str, Any]) -> dict[str, float]:
         "CPU ms a request": found.load.cpu_ms,
         "best answered/s": found.load.process_rate,
         "item index s": found.brief.of("item index"),
+        "disk, all MB": found.disk_total / 1e6,
         **{name: size / 1e6 for name, size in found.disk.items()},
     }
 
@@ -158,8 +176,8 @@ def test_the_parts_add_up(asked: Wanted, speed: Speed) -> None:
         assert training.seconds == pytest.approx(training.other + sum(seconds for _, seconds in training.steps))
         assert training.of("ALS") == sum(seconds for name, seconds in training.steps if name == "ALS")
     assert found.load.suffices == (found.load.cores <= asked.cores)
-    assert found.load.processes >= found.load.cores
-    assert found.load.machine_rate == pytest.approx(asked.cores * found.load.process_rate)
+    assert found.load.processes * found.load.process_rate >= asked.rate * 0.999
+    assert found.load.suffices == (asked.rate <= found.load.machine_rate * 1.000001)
 
 
 @given(WANTED, st.floats(1.01, 5))

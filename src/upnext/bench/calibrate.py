@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 SECONDS = 0.25  # for each of the two
-SIZE = 768  # of the matrices
-LOOP = 20_000
+SIZE = (
+    64  # of the matrices: so small, a product stays on one core, and another process on the other does not hold it up
+)
+PRODUCTS, LOOP = 200, 20_000
+REFERENCE_CORES, MOST_CORES = 2, 4  # small steps gain little from more; with more than two nothing was measured
 
-# On costs.REFERENCE, when nothing else ran on it.
-REFERENCE_MATRIX = 344e9  # multiplications and additions a second, single precision, all cores
+# On a core of costs.REFERENCE, when nothing else ran on it.
+REFERENCE_MATRIX = 140e9  # multiplications and additions a second, single precision
 REFERENCE_LOOPS = 9.46e6  # turns of the loop a second
 
 
@@ -30,8 +34,14 @@ def calibrate() -> Speed:
     """The best of what a quarter of a second shows, so that a moment in which others ran does not count."""
     a, b = (np.random.default_rng(seed).random((SIZE, SIZE), np.float32) for seed in (0, 1))
     out = np.empty_like(a)
-    products = 2 * SIZE**3 / _fastest(lambda: np.matmul(a, b, out=out))
-    return Speed(products / REFERENCE_MATRIX, LOOP / _fastest(_loop) / REFERENCE_LOOPS, measured=True)
+
+    def products() -> None:
+        for _ in range(PRODUCTS):
+            np.matmul(a, b, out=out)
+
+    core = PRODUCTS * 2 * SIZE**3 / _fastest(products) / REFERENCE_MATRIX
+    cores = min(os.cpu_count() or 1, MOST_CORES) / REFERENCE_CORES
+    return Speed(core * cores, LOOP / _fastest(_loop) / REFERENCE_LOOPS, measured=True)
 
 
 def _fastest(run: Callable[[], object]) -> float:

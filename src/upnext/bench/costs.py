@@ -96,8 +96,8 @@ class Request:
 
     fixed: float = 6.9
     candidate: float = 0.005
-    scanned: float = 25e-6  # of the vectors that a search of the index reads
-    busy: float = 0.9  # what a process can give of a core before its answers wait for each other (p99 above 100 ms)
+    scanned: float = 25e-6  # of the vectors that a search of the index reads; the interpreter goes on meanwhile
+    busy: float = 0.9  # of a core: more, and answers wait for each other (p99 above 100 ms)
 
 
 @dataclass(frozen=True, slots=True)

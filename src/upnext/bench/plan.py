@@ -86,10 +86,10 @@ class Load:
 
     cpu_ms: float  # of a server, a request
     cores: float  # that are busy with it
-    processes: int  # one a core; 0 = nobody asks
+    processes: int  # 0 = nobody asks
     resident_mb: float  # of all of them: mapped files are shared, the rest is not
     process_rate: float  # requests/s that one process can answer: bench's "best answered/s"
-    machine_rate: float  # requests/s of as many processes as the machine has cores, clients being elsewhere
+    machine_rate: float  # requests/s of this machine's cores, clients being elsewhere
     suffices: bool
     log_mb_day: float  # the log grows by the impressions of these answers
 
@@ -218,9 +218,11 @@ def _index_flops(items: int) -> float:
 def _load(wanted: Wanted, speed: Speed, costs: Costs) -> Load:
     r, (cells, probes) = costs.request, layout(wanted.items)
     scanned = cells + wanted.items * probes / cells if cells else wanted.items
-    cpu_ms = (r.fixed + r.candidate * wanted.candidates + r.scanned * scanned) / speed.loops
+    one_at_a_time = (r.fixed + r.candidate * wanted.candidates) / speed.loops
+    cpu_ms = one_at_a_time + r.scanned * scanned / speed.loops
     cores = wanted.rate * cpu_ms / 1000 / r.busy
-    processes = math.ceil(cores)
+    process_rate = 1000 * r.busy / one_at_a_time
+    processes = math.ceil(wanted.rate / process_rate)
     one = _resident(wanted, costs)
     mapped = min(one, costs.bytes.server_mapped_item * wanted.items)
     return Load(
@@ -228,7 +230,7 @@ def _load(wanted: Wanted, speed: Speed, costs: Costs) -> Load:
         cores=cores,
         processes=processes,
         resident_mb=(mapped + max(processes, 1) * (one - mapped)) / 2**20,
-        process_rate=1000 * r.busy / cpu_ms,
+        process_rate=process_rate,
         machine_rate=1000 * r.busy / cpu_ms * wanted.cores,
         suffices=cores <= wanted.cores,
         log_mb_day=wanted.rate * wanted.n * costs.bytes.log_served * DAY_S / MB,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +15,7 @@ from upnext.bench.costs import REFERENCE
 from upnext.bench.plan import Plan, Training
 
 ACCURACY = (
-    "Of worlds of upnext simulate these are within 25 % of what upnext bench measures, at 300,000 to 10,000,000 items."
+    "Within 25 % of what upnext bench measured, on a quiet machine, at 300,000 to 10,000,000 items: docs/planning.md"
 )
 STEPS = ("item vectors", "item index")  # of training, shown by themselves
 
@@ -111,7 +112,7 @@ def answer(found: Plan) -> str:
     if load.suffices:
         return f"One machine of {machine} suffices; it can answer {load.machine_rate:,.0f} requests/s."
     can = f"One machine of {machine} can answer {load.machine_rate:,.0f} requests/s"
-    return f"{can}, not {w.rate:,.4g}: {load.processes:,} cores are needed."
+    return f"{can}, not {w.rate:,.4g}: {math.ceil(load.cores):,} cores are needed."
 
 
 def duration(seconds: float) -> str:
