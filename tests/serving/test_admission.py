@@ -28,7 +28,7 @@ class Line:
     """Threads that take requests in turn, each for as long as it is told; time passes only here."""
 
     def __init__(self, threads: int, limit_s: float) -> None:
-        self.now, self.refused = 0.0, 0
+        self.now, self.refused, self._taken = 0.0, 0, 0
         self.admission = Admission(threads, limit_s, clock=lambda: self.now)
         self._free = [0.0] * threads
         self._ends: list[tuple[float, int, AbstractContextManager[Task], Task, float]] = []
@@ -44,7 +44,8 @@ class Line:
             return None
         end = max(heappop(self._free), at) + takes
         heappush(self._free, end)
-        heappush(self._ends, (end, len(self._ends), entry, task, takes))
+        self._taken += 1  # tells apart those that end together
+        heappush(self._ends, (end, self._taken, entry, task, takes))
         return end - at
 
     def pass_to(self, at: float) -> None:
