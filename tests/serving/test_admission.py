@@ -285,7 +285,8 @@ def test_time_spent_waiting_for_a_thread_counts_against_the_deadline(home: Home,
         assert patient.result().json()["degraded"] == []
         late = hurried.result().json()
     assert late["took_ms"] > 100
-    assert any("late" in reason for reason in late["degraded"])
+    # Quick sources may all be there within the millisecond that is left; then there is no time to rank.
+    assert any("late" in reason or "no time" in reason for reason in late["degraded"])
     assert len(late["items"]) == 5
 
 
