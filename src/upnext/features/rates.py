@@ -36,7 +36,6 @@ def rates(counters: Counters, code: Int32, request: Int64, now: Int64, overall: 
     return np.log(found, out=found)
 
 
-MET = 1024  # slots, a power of two
 _BASE = len(BASE_COLUMNS)
 _PRIOR = np.float32(PRIOR_IMPRESSIONS)
 _ONE, _NOTHING = np.float32(1), np.float32(0)
@@ -59,16 +58,7 @@ def _one_more(
                     prior[b, life, place, task] = (overall[b, life, _BASE + task] + np.float32(0.1)) * scale
     never = np.zeros(sums.shape[2])
     counts = np.empty(sums.shape[2], np.float32)
-    # Of a thousand items few are of different categories, and some have one author: such rows are copied.
-    met = np.full(MET, -1, np.int64)  # the last row whose entity fell into each slot
     for n in range(len(code)):
-        slot = code[n] & (MET - 1)
-        last = met[slot]
-        if last >= 0 and code[last] == code[n] and request[last] == request[n]:
-            for column in range(out.shape[1]):
-                out[n, column] = out[last, column]
-            continue
-        met[slot] = n
         row, b, at = places[code[n]] - 1 if 0 <= code[n] < len(places) else -1, request[n], 0
         for life in range(lives):
             raw = sums[row, life] if row >= 0 else never

@@ -60,7 +60,7 @@ class Popular:
     """Calling it gives up to ``k`` items for one request, the most popular first, then the newest.
 
     A list of the first few thousand is made in one pass over the catalogue: for each request that follows news of
-    the log where that is quick, and otherwise only so often that it takes a tenth of the time. Whoever calls
+    the log where that is quick, and otherwise only so often that it takes a fiftieth of the time. Whoever calls
     ``keep_up`` now and then takes it off the requests. (An overloaded server fills all its answers from here.)
     """
 
