@@ -38,19 +38,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     flags = parser.parse_args()
     found: dict[str, float] = {}
-    served = dict(zip(PARTS, (_events, _ingest, _items, _changes), strict=False))
-    for name in (name for name in PARTS if name in flags.only):
-        # Each on a copy of its own: the half million events of "ingest" would be counted in the middle of "items".
-        with tempfile.TemporaryDirectory(dir=flags.home.parent) as folder:
-            home = Path(folder) / "home"
-            shutil.copytree(flags.home, home, ignore=shutil.ignore_patterns("world"))
-            os.sync()  # or the first durable writes would wait for the copy
-            users = users_of(home)
-            if name in served:
+    with tempfile.TemporaryDirectory(dir=flags.home.parent) as folder:
+        home = Path(folder) / "home"
+        shutil.copytree(flags.home, home, ignore=shutil.ignore_patterns("world"))
+        os.sync()  # or the first durable writes would wait for the copy
+        users = users_of(home)
+        for name, part in zip(PARTS, (_events, _ingest, _items, _changes), strict=False):
+            if name in flags.only:
                 with serving(home, SETTINGS) as server:
-                    _report(served[name](server, home, users, flags.seconds), found)
-            else:
-                _report(_workers(home, users) if name == "workers" else _restart(home, flags.events), found)
+                    _report(part(server, home, users, flags.seconds), found)
+        if "workers" in flags.only:
+            _report(_workers(home, users), found)
+        if "restart" in flags.only:
+            _report(_restart(home, flags.events), found)
     if flags.json:
         flags.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.waiting import wait_for
 from upnext.errors import ArtifactError
 from upnext.features.replay import Moments, Replay, cuts, log_order
 from upnext.home import Home
+from upnext.serving.chores import Chore
 from upnext.serving.engine import Engine
 from upnext.serving.problems import Invalid, NotFound
 from upnext.serving.rows import ItemChanges, ItemContent
-from upnext.serving.tail import Tail
 from upnext.types import Requests, Slate
 
 HOUR_MS = 3_600_000
@@ -296,13 +297,13 @@ def test_blocked_authors_are_never_shown_to_their_user(engine: Engine) -> None:
 
 def test_what_another_process_writes_is_taken_up(home: Home) -> None:
     with Engine(home) as engine:
-        tail = Tail(engine, every_s=0.02)
-        tail.start()
+        news = Chore("news", engine.refresh, every_s=0.02)
+        news.start()
         other = Home.open(home.directory).log()
         other.upsert_items(pl.DataFrame({"item_id": ["from elsewhere"], "title": ["Hello"]}))
         other.close()
         wait_for(lambda: "from elsewhere" in engine.live.catalogue.ids)
-        tail.stop()
+        news.stop()
         assert engine.item("from elsewhere")["title"] == "Hello"
 
 
@@ -334,10 +335,3 @@ def _publish_copy(models, folder: Path, manifest) -> str:
     with models.draft() as draft:
         shutil.copytree(folder, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
         return models.publish(draft, manifest)
-
-
-def wait_for(condition, seconds: float = 5.0) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "did not happen in time"
-        time.sleep(0.01)

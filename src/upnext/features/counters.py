@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upnext.compiled import compiled
 from upnext.rows import grown
 from upnext.types import Float32, Float64, Int32, Int64
 
@@ -27,6 +28,7 @@ class Counters:
 
     def __init__(self, columns: int, half_lives_days: tuple[float, ...], entities: int = 0) -> None:
         self._half_life = np.asarray(half_lives_days, np.float64) * MS_A_DAY
+        self._epoch = _EPOCH * self._half_life
         self._landmark = np.zeros(len(half_lives_days))  # [H], ms at which an event weighs 1
         self._row: Int32 = np.zeros(entities, np.int32)  # [E], 1 + the row of an entity; 0 = it has none
         self._entity: Int32 = np.zeros(0, np.int32)  # [rows]
@@ -47,38 +49,35 @@ class Counters:
             return np.full(len(entity), -1, np.int64)
         return np.where(known, self._row[np.where(known, entity, 0)], 0).astype(np.int64) - 1
 
-    def _made(self, entity: Int32 | Int64) -> Int64:
-        """The row of each entity, which gets one if it has none."""
+    def _place(self, entity: Int32 | Int64) -> None:
+        """Give a row to every entity that has none."""
         self.grow(int(entity.max()) + 1)
-        fresh = np.unique(entity[self._row[entity] == 0])
-        if len(fresh):
-            used = self._used + len(fresh)
+        fresh = np.empty(len(entity), np.int32)
+        used = _place(self._row, entity, self._used, fresh)
+        if used > self._used:
             self._sum, self._entity = grown(self._sum, used), grown(self._entity, used)
-            self._entity[self._used : used] = fresh
-            self._row[fresh] = np.arange(self._used, used) + 1
+            self._entity[self._used : used] = fresh[: used - self._used]
             self._used = used
-        return self._row[entity].astype(np.int64) - 1
 
     def add(self, entity: Int32 | Int64, column: Int64, amount: Float64, at: Int64) -> None:
         """Count ``amount[n]`` for ``entity[n]`` in ``column[n]`` at time ``at[n]``; negative entities are skipped."""
-        known = entity >= 0
-        if not known.all():
-            entity, column, amount, at = entity[known], column[known], amount[known], at[known]
         if not len(entity):
             return
-        row = self._made(entity)
-        for h, half_life in enumerate(self._half_life):
-            epoch = _EPOCH * half_life
-            if np.floor(at.max() / epoch) * epoch <= self._landmark[h]:  # nearly always
-                weight = np.exp2((at - self._landmark[h]) / half_life)
-                np.add.at(self._sum[:, h, :], (row, column), amount * weight)
-                continue
+        self._place(entity)
+        if np.all(np.floor(at.max() / self._epoch) * self._epoch <= self._landmark):  # nearly always
+            self._add(entity, column, amount, at, 0, len(self._half_life))
+            return
+        for h, epoch in enumerate(self._epoch):
             mark = np.maximum.accumulate(np.maximum(np.floor(at / epoch) * epoch, self._landmark[h]))
             for landmark in np.unique(mark):
                 self._move_landmark(h, float(landmark))
                 now = mark == landmark
-                weight = np.exp2((at[now] - landmark) / half_life)
-                np.add.at(self._sum[:, h, :], (row[now], column[now]), amount[now] * weight)
+                self._add(entity[now], column[now], amount[now], at[now], h, h + 1)
+
+    def _add(self, entity: Int32 | Int64, column: Int64, amount: Float64, at: Int64, first: int, last: int) -> None:
+        """For half-lives first .. last-1, whose landmarks are up to date."""
+        marks, half_life = self._landmark, self._half_life
+        _add(self._sum, self._row, entity, column, amount, at, marks, half_life, first, last)
 
     def read(self, entity: Int32 | Int64, now: Int64) -> Float32:
         """Decayed counts at time ``now[n]``: ``[N, H, C]``; zeros for unknown entities (-1 or never counted)."""
@@ -125,3 +124,43 @@ class Counters:
         self._used = len(self._entity)
         self.grow(int(self._entity.max(initial=-1)) + 1)
         self._row[self._entity] = np.arange(self._used) + 1
+
+
+@compiled(
+    "int64(int32[::1], int32[::1], int64, int32[::1])",
+    "int64(int32[::1], int64[::1], int64, int32[::1])",
+)
+def _place(place: Int32, entity: Int32 | Int64, used: int, fresh: Int32) -> int:
+    """Rows from ``used`` on for entities without one, which are listed in ``fresh``; how many rows are used now."""
+    first = used
+    for of in entity:
+        if of >= 0 and place[of] == 0:
+            fresh[used - first] = of
+            used += 1
+            place[of] = used
+    return used
+
+
+_ADD = (
+    "void(float64[:, :, ::1], int32[::1], {}[::1], int64[::1], float64[::1], int64[::1], float64[::1], float64[::1], "
+    "int64, int64)"
+)
+
+
+@compiled(_ADD.format("int32"), _ADD.format("int64"))
+def _add(
+    sums: Float64, place: Int32, entity: Int32 | Int64, column: Int64, amount: Float64, at: Int64,
+    landmark: Float64, half_life: Float64, first: int, last: int,
+) -> None:  # fmt: skip
+    """Row by row in order, so that the sums have the same bits whether rows come together or one by one."""
+    weight, of = np.empty(len(half_life)), np.int64(-1)
+    for n in range(len(entity)):
+        if entity[n] < 0:
+            continue
+        if at[n] != of:  # events that came in one call have one time
+            of = at[n]
+            for h in range(first, last):
+                weight[h] = np.exp2((of - landmark[h]) / half_life[h])
+        row = place[entity[n]] - 1
+        for h in range(first, last):
+            sums[row, h, column[n]] += amount[n] * weight[h]

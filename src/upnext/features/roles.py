@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from upnext.compiled import compiled
 from upnext.config import EventType, TaskConfig
 from upnext.types import Bool, Float32, Float64, Int16, Int64
 
@@ -49,20 +50,41 @@ class EventRoles:
         return np.where(enough & (event >= 0), self.weight[event], np.float32(0))
 
     def counts(self, event: Int16, value: Float32) -> tuple[Int64, Int64, Float64]:
-        """What to count: (event row, column, amount), in event order within each column."""
-        rows, columns, amounts = [], [], []
+        """What to count, in event order: (event row, column, amount)."""
+        tasks = self.tasks.values()
+        codes = np.array([self.code(task.event) for task in tasks], np.int64)
+        caps = np.array([task.cap if task.kind == "seconds" else np.nan for task in tasks], np.float64)
+        # A type marks at most three shared columns and a task each.
+        size = len(event) * (len(BASE_COLUMNS) + len(codes))
+        row, column, amount = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.float64)
+        used = _counts(
+            event, value, self.is_impression, self.is_shown, self.weight, self.least, codes, caps, row, column, amount
+        )
+        return row[:used], column[:used], amount[:used]
 
-        def add(mask: Bool, column: int, amount: Float64 | None = None) -> None:
-            row = np.flatnonzero(mask)
-            rows.append(row)
-            columns.append(np.full(len(row), column))
-            amounts.append(np.ones(len(row)) if amount is None else amount[row])
 
-        add(self.is_impression[event], IMPRESSION)
-        add(self.is_shown[event], EXPOSED)
-        add(self.preference(event, value) > 0, POSITIVE)
-        for column, task in enumerate(self.tasks.values(), start=len(BASE_COLUMNS)):
-            hit = event == self.code(task.event)
-            seconds = np.clip(np.nan_to_num(value.astype(np.float64)), 0, task.cap)
-            add(hit, column, seconds if task.kind == "seconds" else None)
-        return np.concatenate(rows), np.concatenate(columns), np.concatenate(amounts)
+@compiled(
+    "int64(int16[:], float32[:], boolean[::1], boolean[::1], float32[::1], float32[::1], int64[::1], float64[::1], "
+    "int64[::1], int64[::1], float64[::1])"
+)
+def _counts(
+    event: Int16, value: Float32, is_impression: Bool, is_shown: Bool, weight: Float32, least: Float32,
+    task_event: Int64, cap: Float64, row: Int64, column: Int64, amount: Float64,
+) -> int:  # fmt: skip
+    """Fill row, column and amount; how many of them. A task without a cap (NaN) counts ones."""
+    used = 0
+    for n in range(len(event)):
+        code = event[n]
+        base = (is_impression[code], is_shown[code], weight[code] > 0 and not value[n] < least[code])
+        for place in range(len(base)):
+            if base[place]:
+                row[used], column[used], amount[used] = n, place, 1.0
+                used += 1
+        for task in range(len(task_event)):
+            if task_event[task] == code:
+                seconds = np.float64(value[n])
+                bounded = 0.0 if np.isnan(seconds) else min(max(seconds, 0.0), cap[task])
+                row[used], column[used] = n, len(base) + task
+                amount[used] = 1.0 if np.isnan(cap[task]) else bounded
+                used += 1
+    return used

@@ -254,14 +254,9 @@ class Tally:
     @classmethod
     def of(cls, events: Events, roles: EventRoles, catalogue: Catalogue) -> Tally:
         row, column, amount = roles.counts(events.type, events.value)
-        # Log order within an entity and column is what makes online and replay bits equal.
-        order = np.argsort(row, kind="stable")
-        row = row[order]
         items = events.item[row]
         author, category = item_groups(catalogue, items)
-        return cls(
-            row, column[order], amount[order], items, author, category, events.user[row], events.received_at[row]
-        )
+        return cls(row, column, amount, items, author, category, events.user[row], events.received_at[row])
 
     def of_events(self, start: int, stop: int) -> Tally:
         """The part that events start .. stop-1 of the run add."""

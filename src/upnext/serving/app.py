@@ -19,11 +19,10 @@ from upnext import __version__
 from upnext.errors import ConfigError
 from upnext.home import Home
 from upnext.serving import failures, routes_health, routes_read, routes_write
+from upnext.serving.chores import Chore
 from upnext.serving.engine import Engine
 from upnext.serving.guard import Guard
 from upnext.serving.metrics import Metrics, counting_folder
-from upnext.serving.tail import Tail
-from upnext.serving.upkeep import Upkeep
 from upnext.serving.wire import Server
 from upnext.serving.workers import Supervisor, end_with_supervisor
 
@@ -32,6 +31,7 @@ _ABOUT = (
     "of yours. Times are Unix milliseconds or seconds, or ISO 8601."
 )
 
+NEWS_S, UPKEEP_S, RECALL_S = 0.2, 1.0, 30.0  # between the rounds of a chore
 SWITCH_SECONDS = 0.0005
 KEEP_ALIVE_S = 75  # longer than the pools of clients and proxies keep an idle connection, mostly 60
 
@@ -49,12 +49,14 @@ def create_app(home: Home, keeper: bool = True) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        threads = Tail(engine), Upkeep(engine, keeper)
-        for thread in threads:
-            thread.start()
+        chores = chores_of(engine, keeper)
+        for chore in chores:
+            chore.start()
         yield
-        for thread in threads:
-            thread.stop()
+        for chore in chores:
+            chore.stop()
+        if keeper:
+            engine.save_state()
         here.close()
         engine.close()
 
@@ -75,6 +77,27 @@ def create_app(home: Home, keeper: bool = True) -> FastAPI:
     app.include_router(routes_health.health, include_in_schema=False)
     app.include_router(routes_health.router)
     return app
+
+
+def chores_of(engine: Engine, keeper: bool) -> list[Chore]:
+    """What a server does beside answering."""
+
+    def news() -> None:
+        """What other processes wrote, and ticks that have closed."""
+        engine.refresh()
+        engine.live.state.advance(engine.clock.now())
+
+    chores = [
+        Chore("news", news, NEWS_S),
+        Chore("models", engine.reload, NEWS_S),
+        Chore("lists", engine.keep_up, UPKEEP_S),
+        Chore("index", engine.rebuild_index, UPKEEP_S, gentle=True),
+        Chore("recall", engine.measure_index, RECALL_S, gentle=True),
+    ]
+    if keeper:
+        often = engine.config.storage.snapshot_events
+        chores.append(Chore("snapshots", lambda: engine.save_state(often), UPKEEP_S))
+    return chores
 
 
 def run_server(

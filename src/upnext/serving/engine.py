@@ -17,6 +17,7 @@ from upnext import catalogue_copy, snapshot
 from upnext.home import Home
 from upnext.live import Live
 from upnext.serving.answers import UNRANKED, Answer, answer, no_slate, stage_dicts, without_note
+from upnext.serving.chores import be_gentle
 from upnext.serving.clock import Clock, wall_ms
 from upnext.serving.explain import explain
 from upnext.serving.funnels import Funnels, Opened, load_funnels
@@ -106,7 +107,8 @@ class Engine:
             with self._refreshing:
                 self._meanwhile = [np.empty(0, np.int32)]
             try:
-                fresh = load_funnels(self.home, self.live, _open(self.home, version), self._observers)
+                with ThreadPoolExecutor(1, initializer=be_gentle) as gentle:  # answers go on meanwhile
+                    fresh = gentle.submit(self._load, version).result()
             except Exception:  # whatever is wrong with it: the old one still serves
                 _LOG.exception("model version %s was not taken up", version)
                 self._refused, self._meanwhile = version, None
@@ -116,6 +118,9 @@ class Engine:
                 fresh.refresh_items(self.live, np.unique(np.concatenate(self._meanwhile)))
                 self.funnels, self._meanwhile = fresh, None
             return True
+
+    def _load(self, version: str | None) -> Funnels:
+        return load_funnels(self.home, self.live, _open(self.home, version), self._observers)
 
     def _restore(self, live: Live) -> bool:
         restored = snapshot.restore(live, self._state_file)
