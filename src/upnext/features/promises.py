@@ -13,6 +13,7 @@ import numpy as np
 
 from upnext.compiled import compiled
 from upnext.config import ExplorationConfig
+from upnext.features.traffic import Traffic
 from upnext.types import Bool, Catalogue, Events, Float32, Float64, Int32, Int64
 
 HOUR_MS = 3_600_000
@@ -80,6 +81,7 @@ class Promises:
         self._served_since = served_since
         self._started: int | None = None  # when it was first asked
         self._span = int(config.within_hours * HOUR_MS)
+        self._traffic = Traffic(self._span)
         self._claims = Claims.none()
         self._size = -1  # items that the list was made of; -1 = no list yet
         self._came: list[Int32] = []
@@ -105,6 +107,7 @@ class Promises:
         """How pressing each item's claim is at ``now [N]``, in standard deviations of utility; NaN = owed nothing.
 
         ``GAIN * ln(r)``, 0 at least: r is the pace that the item now needs, over the pace that it was planned with.
+        Paces are by the visitors, not by the hours.
         """
         found = np.full(len(items), np.nan)
         if not self.active or not len(items):
@@ -112,7 +115,9 @@ class Promises:
         claims = self._current(int(now.min()))
         if not len(claims.item):
             return found
-        row, age = _running(claims.item, claims.opened, items, now, self._span)
+        row, opened = _running(claims.item, claims.opened, items, now, self._span)
+        with self._lock:
+            age = self._traffic.age(opened, now[row])
         got = (self._impressions(items[row]) / self._config.max_impressions).astype(np.float64)
         found[row] = np.where(got < 1, pressing(age, got), np.nan)
         return found
@@ -141,10 +146,9 @@ class Promises:
     def count(self, events: Events) -> None:
         """Take over events in log order, after the impressions were counted: the account of slots."""
         with self._lock:
-            if self._size < 0 or not len(events):
-                return
             shown = events.take(self._is_impression[events.type] & (events.item >= 0))
-            if not len(shown):
+            self._traffic.add(shown.received_at)
+            if self._size < 0 or not len(shown):
                 return
             place = np.searchsorted(self._claims.item, shown.item)
             place = np.minimum(place, max(len(self._claims.item) - 1, 0))
@@ -251,13 +255,13 @@ def pressing(age: Float64, got: Float64) -> Float64:
     return urgency
 
 
-@compiled("Tuple((int64[::1], float64[::1]))(int32[::1], int64[::1], int32[::1], int64[:], int64)")
-def _running(claimed: Int32, opened: Int64, items: Int32, now: Int64, span: int) -> tuple[Int64, Float64]:
-    """Rows of ``items [N]`` whose claim is running at ``now [N]``, and its age in parts of ``span`` (ms).
+@compiled("Tuple((int64[::1], int64[::1]))(int32[::1], int64[::1], int32[::1], int64[:], int64)")
+def _running(claimed: Int32, opened: Int64, items: Int32, now: Int64, span: int) -> tuple[Int64, Int64]:
+    """Rows of ``items [N]`` whose claim is running at ``now [N]``, and when (ms) each of these claims opened.
 
-    The claims are ``claimed [E]``, ascending, and when each ``opened``.
+    The claims are ``claimed [E]``, ascending, and when each ``opened``; they run for ``span`` (ms).
     """
-    row, age = np.empty(len(items), np.int64), np.empty(len(items))
+    row, since = np.empty(len(items), np.int64), np.empty(len(items), np.int64)
     filled = 0
     for n in range(len(items)):
         low, high = 0, len(claimed)
@@ -268,6 +272,6 @@ def _running(claimed: Int32, opened: Int64, items: Int32, now: Int64, span: int)
             else:
                 high = middle
         if low < len(claimed) and claimed[low] == items[n] and 0 <= now[n] - opened[low] < span:
-            row[filled], age[filled] = n, (now[n] - opened[low]) / span
+            row[filled], since[filled] = n, opened[low]
             filled += 1
-    return row[:filled].copy(), age[:filled].copy()
+    return row[:filled].copy(), since[:filled].copy()
