@@ -14,8 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.quality.choosing import MEASURES, Wanted, run
+from benchmarks.quality import choosing, foretelling
+from benchmarks.quality.choosing import MEASURES, Wanted
 from upnext import __version__
+
+RANKING = "kuairand-pure"
 
 
 def main() -> None:
@@ -32,6 +35,7 @@ def main() -> None:
             python=flags.peers_python,
             settings=tuple(flags.settings),
         )
+        run = foretelling.run if wanted.dataset == RANKING else choosing.run
         found, tables = run(wanted)
     console = Console(width=max(Console().width, 160))
     for table in tables:
@@ -42,7 +46,7 @@ def main() -> None:
 
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    parser.add_argument("--dataset", choices=sorted(MEASURES), required=True)
+    parser.add_argument("--dataset", choices=[*MEASURES, RANKING], required=True)
     parser.add_argument("--data", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training a seed (default 0 1 2)")

@@ -16,6 +16,9 @@ from benchmarks.quality.split import Int64, Lists, Split
 SHRINKAGE = 20.0
 WINDOW = 3
 DECAYS: tuple[Settings, ...] = ({"decay": 0.8}, {"decay": 0.9}, {"decay": 1.0})
+WEIGHTS: tuple[Settings, ...] = tuple(
+    {**decay, "directed": weight} for decay in DECAYS[:2] for weight in (0.3, 0.5, 1.0)
+)
 
 
 def matrix(lists: Lists, items: int, decay: float = 1.0) -> Any:
@@ -38,9 +41,10 @@ def fit_cosine(split: Split, settings: Settings, seed: int) -> Score:
 
 
 def fit_directed(split: Split, settings: Settings, seed: int) -> Score:
-    """Both similarities added, each shrunk in the same way."""
+    """Both similarities, each shrunk in the same way, added with a weight on the directed one."""
     seen = binary(split.fit, len(split.items))
-    return _neighbours(_shrunk(seen.T @ seen, seen) + _shrunk(_followed(split.fit, len(split.items)), seen), settings)
+    steps = _shrunk(_followed(split.fit, len(split.items)), seen)
+    return _neighbours(_shrunk(seen.T @ seen, seen) + settings["directed"] * steps, settings)
 
 
 def _followed(lists: Lists, items: int) -> Any:
@@ -75,5 +79,5 @@ def _neighbours(similarity: Any, settings: Settings) -> Score:
 METHODS = (
     Method("item-kNN", fit_cosine, DECAYS, fits=ordered),
     Method("item-kNN, no order", fit_cosine, ({"decay": 1.0},), fits=lambda split: not split.ordered),
-    Method("item-kNN + directed", fit_directed, DECAYS, fits=ordered),
+    Method("item-kNN + directed", fit_directed, WEIGHTS, fits=ordered),
 )
