@@ -79,3 +79,10 @@ def test_popularity_leaves_out_what_nobody_turned_to() -> None:
 def test_attributes_find_a_new_item() -> None:
     got = attributes.fit(SPLIT, {"decay": 1.0}, 0)(SPLIT, USERS)
     assert (got[:, -1] > 0).any()
+
+
+def test_fitting_leaves_the_split_as_it_was() -> None:
+    for method in (*popularity.METHODS, *knn.METHODS, *attributes.METHODS, *ease.METHODS):
+        if method.fits(SPLIT):
+            method.fit(SPLIT, method.settings[0], 0)(SPLIT, USERS)
+    assert [SPLIT.fit[row].tolist() for row in range(40)] == ROWS == [SPLIT.history[row].tolist() for row in range(40)]

@@ -31,7 +31,7 @@ def _profiles(split: Split) -> Any:
     """[I, attributes] of length 1; rows of items without attributes are empty."""
     lists = split.attributes
     found = sparse.csr_matrix(
-        (np.ones(len(lists.item), np.float32), lists.item, lists.offsets),
+        (np.ones(len(lists.item), np.float32), (lists.row, lists.item)),
         shape=(len(lists), int(lists.item.max(initial=0)) + 1),
     )
     found.sum_duplicates()
