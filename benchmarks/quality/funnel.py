@@ -45,7 +45,8 @@ def ask(directory: Path, split: Split, now: int, k: int, settings: tuple[str, ..
     log = home.log()
     try:
         live = Live(log, home.config)
-        funnels = load_funnels(home, live, home.models().open())
+        models = home.models()
+        funnels = load_funnels(home, live, models.open() if models.active() else None)
         user_code = {name: code for code, name in enumerate(log.ids("user"))}
         users = np.array([user_code.get(name, NO_USER) for name in split.users[split.asked].tolist()], np.int32)
         return _Asking(live, funnels, now, k, _codes(live, split)).all(users)

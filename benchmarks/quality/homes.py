@@ -6,10 +6,10 @@ What is imported is what may be known when the questions are asked. The truth is
 from __future__ import annotations
 
 import csv
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A home with a published version, and the seconds of ``upnext train``."""
+    """A home with a published version, and the CPU seconds of ``upnext train``: others may be at work."""
 
     directory: Path
     now: int
@@ -104,12 +104,18 @@ def trained(home: Path, source: Source, seed: int, settings: tuple[str, ...] = (
     """``settings`` are overrides, for experiments: what is published has none."""
     until = () if source.until is None else (f"--until={source.until}",)
     overrides = (f"--set={setting}" for setting in settings)
-    started = time.perf_counter()
+    before = _cpu_seconds()
     upnext("train", f"--home={home}", f"--seed={seed}", "--force", *until, *overrides)
-    return Trained(home, source.now, time.perf_counter() - started)
+    return Trained(home, source.now, _cpu_seconds() - before)
 
 
 def upnext(*words: str) -> None:
     """Run one command; what it prints goes to standard error, so that the tables stay alone."""
     print("$ upnext", *words, file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "upnext", *words], check=True, stdout=sys.stderr)
+
+
+def _cpu_seconds() -> float:
+    """Of all commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -57,7 +57,7 @@ def plain(systems: Sequence[System], others: Sequence[System], measures: Sequenc
                 interval = paired(system.per_user(measure), other.per_user(measure))
                 row[f"{measure} difference"] = {"to": other.name, "low": interval[0], "high": interval[1]}
         row["coverage@10"] = system.coverage
-        row["fit seconds"] = system.fit_seconds
+        row["fit CPU seconds"] = system.fit_seconds
         rows.append(row)
     return rows
 
@@ -69,12 +69,12 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], measures: Sequence[Meas
         shown.add_column(str(measure), justify="right")
         shown.add_column(f"to the best {against}", justify="right")
     shown.add_column("coverage@10", justify="right")
-    shown.add_column("fit s", justify="right")
+    shown.add_column("fit CPU s", justify="right")
     for row in rows:
         cells = [str(row["system"])]
         for name in map(str, measures):
             cells += [_spread(row[name]), _interval(row.get(f"{name} difference"))]
-        seconds = [value for value in row["fit seconds"] if np.isfinite(value)]
+        seconds = [value for value in row["fit CPU seconds"] if np.isfinite(value)]
         took = f"{np.mean(seconds):,.1f}" if seconds else ""
         shown.add_row(*cells, f"{np.mean(row['coverage@10']):.3f}", took)
     return shown

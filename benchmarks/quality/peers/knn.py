@@ -17,7 +17,7 @@ SHRINKAGE = 20.0
 WINDOW = 3
 DECAYS: tuple[Settings, ...] = ({"decay": 0.8}, {"decay": 0.9}, {"decay": 1.0})
 WEIGHTS: tuple[Settings, ...] = tuple(
-    {**decay, "directed": weight} for decay in DECAYS[:2] for weight in (0.5, 1.0, 2.0)
+    {**decay, "directed": weight} for decay in DECAYS[:2] for weight in (1.0, 2.0, 4.0)
 )
 
 
