@@ -125,22 +125,16 @@ def _system(answered: Answered, truth: Lists, measures: Sequence[Measure], items
 
 def _stages(split: Split, stages: Sequence[Stages], measures: Sequence[Measure]) -> list[dict[str, Any]]:
     """Each source in its own order, the union, the orders of fusion and ranker, and the slate."""
-    truth, nothing = split.truth.take(split.asked), [np.nan] * len(stages)
-    systems = [
-        _system(
-            Answered(name, [stage.tops[name] for stage in stages], nothing), truth, _deep(measures), len(split.items)
-        )
-        for name in stages[0].tops
-    ]
-    names = [system.name for system in systems]
-    sources = systems[: names.index(UNION)]
-    rows = plain(systems, sources, _deep(measures))
-    for row in rows:
-        others = [OF_UNION] if row["system"] != UNION else measures  # the union has no order of its own
-        for measure in map(str, others):
-            row[measure] = []
-            row.pop(f"{measure} difference", None)
-    return rows
+    truth, nothing, items = split.truth.take(split.asked), [np.nan] * len(stages), len(split.items)
+
+    def measured(name: str, by: Sequence[Measure]) -> System:
+        return _system(Answered(name, [stage.tops[name] for stage in stages], nothing), truth, by, items)
+
+    names = list(stages[0].tops)
+    systems = [measured(name, measures) for name in names if name != UNION]
+    rows = plain(systems, systems[: names.index(UNION)], measures)
+    union = plain([measured(UNION, [OF_UNION])], [], [OF_UNION])[0]  # it has no order of its own, only a depth
+    return [*rows[: names.index(UNION)], union, *rows[names.index(UNION) :]]
 
 
 def _deep(measures: Sequence[Measure]) -> tuple[Measure, ...]:

@@ -65,15 +65,18 @@ def plain(systems: Sequence[System], others: Sequence[System], measures: Sequenc
 def table(title: str, rows: Sequence[Mapping[str, Any]], measures: Sequence[Measure], against: str) -> Table:
     """A line a system: the mean over the seeds, its spread, and the interval of the difference."""
     shown = Table("system", title=title, title_justify="left")
-    for measure in measures:
-        shown.add_column(str(measure), justify="right")
-        shown.add_column(f"to the best {against}", justify="right")
+    compared = {name for name in map(str, measures) if any(f"{name} difference" in row for row in rows)}
+    for name in map(str, measures):
+        shown.add_column(name, justify="right")
+        if name in compared:
+            shown.add_column(f"to the best {against}", justify="right")
     shown.add_column("coverage@10", justify="right")
     shown.add_column("fit CPU s", justify="right")
     for row in rows:
         cells = [str(row["system"])]
         for name in map(str, measures):
-            cells += [_spread(row[name]), _interval(row.get(f"{name} difference"))]
+            cells.append(_spread(row.get(name, [])))
+            cells += [_interval(row.get(f"{name} difference"))] if name in compared else []
         seconds = [value for value in row["fit CPU seconds"] if np.isfinite(value)]
         took = f"{np.mean(seconds):,.1f}" if seconds else ""
         shown.add_row(*cells, f"{np.mean(row['coverage@10']):.3f}", took)
