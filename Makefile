@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup peers demo test check format clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,13 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+peers: .venv-peers/.installed ## make .venv-peers, in which benchmarks.quality fits known methods
+
+.venv-peers/.installed: benchmarks/quality/peers.lock
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/quality/peers.lock
 	@touch $@
 
 demo: setup ## a world, its log, trained models, their measures, and a server (ARGS=--no-serve ends after the table)
@@ -36,4 +43,4 @@ format: setup ## format and sort imports
 	$(BIN)/ruff check --fix src tests benchmarks
 
 clean: ## remove what the commands made (not your homes)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache

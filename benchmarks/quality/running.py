@@ -1,0 +1,51 @@
+"""Runs the peers in their own environment: the split goes there as an npz file, their lists come back as others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.quality.lists import Top
+from benchmarks.quality.split import Splits
+
+SAVED = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The lists of one peer, a run a seed."""
+
+    name: str
+    runs: Sequence[Top]
+    fit_seconds: Sequence[float]
+    note: str
+
+
+def run_peers(
+    python: Path, splits: Splits, folder: Path, k: int, seeds: Sequence[int], only: Sequence[str] = ()
+) -> list[Peer]:
+    """Fit the peers and read their lists. Raises SystemExit where their environment is missing."""
+    if not python.exists():
+        raise SystemExit(
+            f"{python}: the peers' environment is missing. `make peers` makes it; --no-peers goes without."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    splits.test.save(folder / "test.npz")
+    splits.validation.save(folder / "validation.npz")
+    command = [str(python), "-m", "benchmarks.quality.peers", str(folder), "--k", str(k)]
+    command += ["--seeds", *map(str, seeds), *(["--only", *only] if only else [])]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    return read_peers(folder)
+
+
+def read_peers(folder: Path) -> list[Peer]:
+    """What the last run left in ``folder``."""
+    found = []
+    for entry in json.loads((folder / "peers.json").read_text(encoding="utf-8")):
+        runs = [Top.load(folder / name) for name in entry["files"]]
+        found.append(Peer(entry["name"], runs, entry["fit seconds"], entry["note"]))
+    return found
