@@ -12,8 +12,6 @@ from pathlib import Path
 from benchmarks.quality.lists import Top
 from benchmarks.quality.split import Splits
 
-SAVED = Path(__file__).parent / "results"
-
 
 @dataclass(frozen=True, slots=True)
 class Peer:
