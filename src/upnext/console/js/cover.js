@@ -12,13 +12,13 @@ export function hash(text) {
 export function cover(item) {
   const kind = item.categories[0] ?? item.item_id;
   const seed = hash(item.item_id);
-  const hue = (hash(kind) % 360) + (seed % 25) - 12;
+  const hue = (hash(kind) % 360) + (seed % 57) - 28;
   const draw = FIGURES[(seed >>> 6) % FIGURES.length];
   const lean = 30 + ((seed >>> 10) % 30);
   return s(
     "svg",
     { viewBox: "0 0 160 90", class: "cover-art", preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true" },
-    s("rect", { width: 160, height: 90, fill: `hsl(${hue} 38% 36%)` }),
+    s("rect", { width: 160, height: 90, fill: `hsl(${hue} ${32 + (seed >>> 17) % 14}% ${32 + (seed >>> 21) % 12}%)` }),
     s("path", { d: `M0 90V${lean}Q80 ${lean + 40} 160 ${90 - lean}V90z`, fill: `hsl(${hue + 24} 42% 28%)` }),
     draw(seed, hue),
   );
