@@ -12,6 +12,7 @@ export function figure(value) {
   if (size >= 1000) return whole.format(Math.round(value));
   if (size >= 100) return value.toFixed(0);
   if (size >= 10) return value.toFixed(1);
+  if (size >= 1) return value.toFixed(2);
   if (size >= 0.1) return value.toFixed(3);
   if (size >= 0.0005) return value.toFixed(4);
   return value.toExponential(1);
@@ -44,6 +45,19 @@ export function ago(then, now = Date.now()) {
   if (size < 5) return "just now";
   for (const [step, name] of STEPS) {
     if (size < step) return `${Math.floor(size)} ${name}${Math.floor(size) === 1 ? "" : "s"} ago`;
+    size /= step;
+  }
+  return "";
+}
+
+const SHORT = [[60, "s"], [60, "min"], [24, "h"], [7, "d"], [4.35, "wk"], [12, "mo"], [Infinity, "y"]];
+
+/** How old, as short as can be: 5 d. */
+export function age(then, now = Date.now()) {
+  if (!then) return "";
+  let size = Math.max((now - then) / 1000, 0);
+  for (const [step, name] of SHORT) {
+    if (size < step) return `${Math.floor(size)} ${name}`;
     size /= step;
   }
   return "";

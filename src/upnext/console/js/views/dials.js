@@ -136,8 +136,8 @@ function comparison(found) {
       h("p", { class: "soft" }, "The model’s own predictions, summed as if every item were looked at."),
       table(
         "Expected of the page",
-        [["", ""], ["Now", "right"], ["With these dials", "right"], ["Change", "right"]],
-        Object.keys(now).map((name) => [EXPECTED[name] ?? words(name), figure(now[name]), figure(then[name]), change(now[name], then[name])]),
+        [["", ""], ["Now", "right"], ["Then", "right"], ["Change", "right"]],
+        Object.keys(now).map((name) => [EXPECTED[name] ?? words(name), figure(now[name]), figure(then[name]), change(now[name], then[name], !NEUTRAL.has(name))]),
       ),
     ),
     h(
@@ -149,10 +149,12 @@ function comparison(found) {
   ];
 }
 
-function change(now, then) {
+const NEUTRAL = new Set(["median age days", "explored"]); // more of it is neither better nor worse
+
+function change(now, then, good) {
   if (now === null || then === null || Math.abs(then - now) < 1e-6) return h("span", { class: "soft" }, "–");
   const share = now ? ` (${signed((100 * (then - now)) / Math.abs(now), (value) => value.toFixed(0))} %)` : "";
-  return h("span", { class: then > now ? "good-text" : "bad-text" }, signed(then - now), share);
+  return h("span", { class: good ? (then > now ? "good-text" : "bad-text") : "" }, signed(then - now), share);
 }
 
 function slate(name, items, key, marks = false) {

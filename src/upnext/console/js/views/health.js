@@ -43,7 +43,7 @@ function numbers(health) {
     h(
       "dl",
       { class: "tiles", id: "tiles" },
-      tile("Requests a second", figure(recent.per_second), spark(recent.by_second)),
+      tile("Requests a second", recent.per_second.toFixed(2), spark(recent.by_second)),
       tile("An answer, median", `${ms(recent.answers.p50)} ms`, h("span", { class: "soft tiny number" }, `p95 ${ms(recent.answers.p95)}, p99 ${ms(recent.answers.p99)}`)),
       tile("Failed, degraded", `${count(recent.errors)}, ${count(recent.degraded)}`, h("span", { class: "soft tiny" }, `of ${count(recent.requests)} requests and ${count(recent.answers.count)} answers`)),
       tile("Log offset", count(health.log_offset), h("span", { class: health.lag ? "warn-text tiny" : "good-text tiny" }, health.lag ? `${count(health.lag)} events behind` : "not behind")),

@@ -105,7 +105,7 @@ function valued(found) {
 
 function reranked(found) {
   if (found.utility === undefined || found.utility === null) return null;
-  const boosts = Object.entries(found.boosts).filter(([, share]) => share);
+  const boosts = Object.entries(found.boosts).filter(([, share]) => Math.abs(share) >= 0.0005);
   const before = found.place_before_reranking;
   const moved = found.position === null ? null : before - found.position;
   const drawn = found.propensity !== undefined && found.propensity < 1;

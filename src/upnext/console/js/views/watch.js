@@ -1,6 +1,6 @@
 // A home page as its viewer knows it. What is done on it is a real event, and the page is ranked anew after each.
 import { h, put } from "../dom.js";
-import { ago, length, ms, past } from "../format.js";
+import { ago, age, length, ms, past } from "../format.js";
 import { cover } from "../cover.js";
 import { icon } from "../icons.js";
 import { sendEvent, servePage, setUser, state } from "../state.js";
@@ -61,7 +61,7 @@ function changed(page, before, done) {
   const [now, earlier] = [page, before].map((one) => (one.rows[0]?.items ?? []).map((item) => item.item_id));
   const moved = now.filter((item, place) => earlier[place] !== item).length;
   const fresh = now.filter((item) => !earlier.includes(item)).length;
-  return `Ranked again because ${done}: ${moved} of ${now.length} places changed, ${fresh} new`;
+  return `Ranked again because ${done}: ${moved} of ${now.length} places changed, ${fresh} new. What was shown and left alone sinks for a while.`;
 }
 
 function shelf(row, places, rank) {
@@ -93,7 +93,7 @@ function card(item, places, rank) {
     h(
       "div",
       { class: "card-foot" },
-      h("p", { class: "card-meta" }, [item.categories.slice(0, 2).join(", "), ago(item.published_at)].filter(Boolean).join(" · ") || "\u00a0"),
+      h("p", { class: "card-meta" }, [item.categories.slice(0, 2).join(", "), age(item.published_at)].filter(Boolean).join(" · ") || "\u00a0"),
       h("a", { class: "icon-button small", href: `#/xray?item=${encodeURIComponent(item.item_id)}`, title: "Why this?", "aria-label": `Why ${name}?` }, icon("why", 16)),
       h("button", { class: "icon-button small", type: "button", title: "Not interested", "aria-label": `Not interested in ${name}`, onclick: hide }, icon("hide", 16)),
     ),

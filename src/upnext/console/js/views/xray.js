@@ -29,9 +29,8 @@ export async function show(place, { parameters, signal }) {
     head(page),
     stages(page),
     h("section", { class: "ask" }, h("h2", null, "What became of one item?"), itemBox("Any item", "Any item, by title or id: shown or not", look), pathPlace),
-    h("div", { class: "two" }, sources(page), h("div", { class: "stack" }, filters(page))),
-    h("div", { class: "two" }, times(page), weights(page)),
-    candidates(page, look),
+    h("div", { class: "two" }, h("div", { class: "stack" }, sources(page), times(page)), h("div", { class: "stack" }, filters(page), weights(page))),
+    h("div", { class: "tall-table" }, candidates(page, look)),
   );
   if (parameters.item) await look({ item_id: parameters.item });
 }
@@ -108,8 +107,8 @@ function filters(page) {
     "What was taken out, and why.",
     table(
       "Filters",
-      [["Filter", ""], ["Because it is", ""], ["Removed", "right"], ["Of", "right"], ["ms", "right"]],
-      page.filters.map((filter) => [words(filter.filter), h("span", { class: "soft" }, REASONS[filter.filter] ?? ""), h("span", { "data-removed": filter.filter }, count(filter.removed)), count(filter.of), ms(filter.ms)]),
+      [["Filter", ""], ["Because it is", "wrap"], ["Removed", "right"], ["ms", "right"]],
+      page.filters.map((filter) => [words(filter.filter), h("span", { class: "soft" }, REASONS[filter.filter] ?? ""), h("span", { "data-removed": filter.filter }, count(filter.removed)), ms(filter.ms)]),
     ),
   );
 }
