@@ -38,7 +38,11 @@ class Recent:
     def summary(self) -> dict[str, Any]:
         """Rates are a second, times are milliseconds."""
         now = self._clock()
-        asked = [row for row in list(self._requests) if now - row[0] <= SPAN_S and row[1] != "/" and not row[1].startswith(QUIET)]
+        asked = [
+            row
+            for row in list(self._requests)
+            if now - row[0] <= SPAN_S and row[1] != "/" and not row[1].startswith(QUIET)
+        ]
         traces = [row for row in list(self._traces) if now - row[0] <= SPAN_S]
         by_second = np.zeros(SPAN_S, np.int64)
         for at, *_ in asked:

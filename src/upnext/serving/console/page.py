@@ -23,6 +23,7 @@ from upnext.types import Int32, Slate
 from upnext.xray import number
 
 ROW = 12
+PATIENT_MS = 1000.0  # people wait for a page longer than a caller for an answer: it degrades later
 _ROWS = (  # what they are called, whose candidates they take, and by which column
     ("watch_again", "Watch it again", "score_watch_again", "score_watch_again"),
     ("trending", "Trending now", "score_trending", "score_trending"),
@@ -33,7 +34,7 @@ _ROWS = (  # what they are called, whose candidates they take, and by which colu
 def home_page(engine: Engine, pages: Pages, user_id: str, arrived: float | None = None) -> dict[str, Any]:
     """The rows for this user, each logged as shown."""
     seen: list[tuple[Asked, Slate, Funnels]] = []
-    question = Question(user_id=user_id, n=ROW, surface=SURFACE, context={"row": "for_you"})
+    question = Question(user_id=user_id, n=ROW, surface=SURFACE, context={"row": "for_you"}, deadline_ms=PATIENT_MS)
     answer = engine.answer(question, arrived, witness=lambda *how: seen.append(how))
     asked, slate, funnels = seen[0]
     pages.keep(Kept(answer["recommendation_id"], asked, slate, funnels))
@@ -78,6 +79,7 @@ def _because(engine: Engine, user_id: str, anchor: int, taken: set[int]) -> dict
         n=ROW,
         surface=SURFACE,
         context={"row": "because"},
+        deadline_ms=PATIENT_MS,
         exclude_ids=live.catalogue.ids.decode(sorted(taken)),
     )
     title = live.catalogue().title[anchor] or name

@@ -28,11 +28,15 @@ export async function show(place, { parameters, signal }) {
     history.replaceState(null, "", "#/catalogue");
     attempt(search);
   };
-  const add = () => put(detail, itemForm((id) => {
+  const added = (id) => {
     toast("Added. It can be recommended from now on.");
     attempt(search);
     open(id);
-  }, () => put(detail, hint())));
+  };
+  const add = () => {
+    put(detail, itemForm(added, () => put(detail, hint())));
+    detail.querySelector("input").focus();
+  };
   const input = h("input", { type: "search", id: "search-items", class: "input", placeholder: "A part of the title, or an id", autocomplete: "off", spellcheck: "false" });
   input.addEventListener("input", later(150, () => attempt(search)));
 

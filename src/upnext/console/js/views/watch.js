@@ -50,11 +50,16 @@ function heading(page, before, done, again) {
       null,
       h("h1", null, state.user),
       h("p", { class: "soft" }, `${page.basis} · answered in ${ms(page.took_ms)} ms · `, h("a", { href: "#/xray" }, "see how")),
-      page.degraded.length ? h("p", { class: "warn-text" }, `Degraded: ${page.degraded.join("; ")}`) : null,
+      page.degraded.length ? h("p", { class: "warn-text" }, `Degraded: ${few(page.degraded)}`) : null,
     ),
     h("p", { class: "change", "aria-live": "polite", id: "change" }, before ? changed(page, before, done) : "\u00a0"),
     h("button", { class: "button", type: "button", id: "again", onclick: again }, "Rank again"),
   );
+}
+
+function few(entries, most = 2) {
+  const rest = entries.length - most;
+  return entries.slice(0, most).join("; ") + (rest > 0 ? ` and ${rest} more` : "");
 }
 
 function changed(page, before, done) {
