@@ -47,7 +47,7 @@ def visit(browser: Any) -> Iterator[Callable[..., Watched]]:
     opened: list[tuple[Any, Watched]] = []
 
     def to(server: Server, route: str = "", user: str | None = "u1", **settings: Any) -> Watched:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, **settings)
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
         context.set_default_timeout(10_000)
         page = context.new_page()
         watched = Watched(page, server.url)

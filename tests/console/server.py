@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,3 +83,11 @@ class Watched:
 def copied(trained: Path, folder: Path, *overrides: str) -> Home:
     shutil.copytree(trained, folder)
     return Home.open(folder, overrides)
+
+
+def until(page: Any, expression: str, seconds: float = 10.0) -> None:
+    """Wait until it is true on the page. (The driver's own way to wait needs eval, which the console forbids.)"""
+    ends = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < ends, f"did not become true: {expression}"
+        page.wait_for_timeout(25)

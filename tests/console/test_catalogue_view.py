@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.console.server import Server, Watched
+from tests.console.server import Server, Watched, until
 from tests.console.test_watch import items_of, served
 
 Visit = Callable[..., Watched]
@@ -26,7 +26,9 @@ def test_an_added_item_is_found_and_recommended_and_a_deleted_one_gone(visit: Vi
     page = visit(own, "#/catalogue").page
     genre = own.api.get("/v1/items/i1").json()["categories"][0]
     add(page, "Handmade Zebrawood", genre, "zebra-1")
-    assert genre in page.locator("#neighbours").inner_text()
+    near = own.api.get("/v1/console/neighbours", params={"item_id": "zebra-1"}).json()["items"]
+    text = page.locator("#neighbours").inner_text()
+    assert all(item["title"] in text for item in near)
     page.get_by_label("Search items").fill("ZEBRAW")
     page.locator('.result[data-item="zebra-1"]').wait_for()
     assert page.locator(".result").count() == 1
@@ -42,7 +44,7 @@ def test_an_added_item_is_found_and_recommended_and_a_deleted_one_gone(visit: Vi
     page.goto(f"{own.url}/#/watch")
     served(page)
     page.get_by_role("button", name="Rank again").click()
-    page.wait_for_function("document.getElementById('change').textContent.includes('Ranked')")
+    until(page, "document.getElementById('change').textContent.includes('Ranked')")
     assert "zebra-1" not in items_of(page)
 
 

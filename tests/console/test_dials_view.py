@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Callable
 from typing import Any
 
-from tests.console.server import Server, Watched
+from tests.console.server import Server, Watched, until
 
 Visit = Callable[..., Watched]
 
@@ -27,20 +27,20 @@ def test_a_dial_changes_the_order_and_is_saved_and_undone(visit: Visit, own: Ser
     page.locator('[data-slate="then"]').wait_for()
     assert slate(page, "now") == slate(page, "then")
     turn(page, "diversity", "0.9")
-    page.wait_for_function("document.getElementById('moves').textContent.includes('moved')")
+    until(page, "document.getElementById('moves').textContent.includes('moved')")
     before, after = slate(page, "now"), slate(page, "then")
     assert before != after
     assert settings(own)["reranking"].get("diversity", 0.2) == 0.2, "nothing is saved yet"
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_text("Saved in upnext.toml").wait_for()
     assert settings(own)["reranking"]["diversity"] == 0.9
-    page.wait_for_function("document.getElementById('moves')?.textContent.includes('same page')")
+    until(page, "document.getElementById('moves')?.textContent.includes('same page')")
     assert slate(page, "now") == after, "the server answers by it"
     page.get_by_role("button", name="Undo last save").click()
     page.get_by_text("The last saving was undone").wait_for()
     assert settings(own)["reranking"].get("diversity", 0.2) == 0.2
-    page.wait_for_function("document.getElementById('undo').disabled")
-    page.wait_for_function("document.getElementById('moves')?.textContent.includes('same page')")
+    until(page, "document.getElementById('undo').disabled")
+    until(page, "document.getElementById('moves')?.textContent.includes('same page')")
     assert slate(page, "now") == before
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.server import Server, Watched, copied
+from tests.console.server import Server, Watched, copied, until
 from tests.console.test_watch import served
 
 Visit = Callable[..., Watched]
@@ -106,7 +106,7 @@ def test_it_can_be_used_by_keyboard_alone(visit: Visit, shared: Server) -> None:
     dialog.wait_for()
     assert dialog.evaluate("dialog => dialog.contains(document.activeElement)")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.getElementById('change').textContent.includes('Ranked again')")
+    until(page, "document.getElementById('change').textContent.includes('Ranked again')")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -119,7 +119,7 @@ def test_nobody_is_kept_out(visit: Visit, shared: Server, theme: str) -> None:
     for view in VIEWS:
         page.goto(f"{shared.url}/#/{view}")
         page.wait_for_load_state("networkidle")
-        page.wait_for_function("!document.querySelector('main .skeleton')")
+        until(page, "!document.querySelector('main .skeleton')")
         page.evaluate(axe)  # not as a script of the page: its policy refuses that
         result: Any = page.evaluate("axe.run(document, {iframes: false, resultTypes: ['violations']})")
         found += [

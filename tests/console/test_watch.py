@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.console.server import Server, Watched
+from tests.console.server import Server, Watched, until
 
 Visit = Callable[..., Watched]
 
@@ -26,7 +26,7 @@ def served(page: Any) -> None:
 
 def ranked_again(page: Any) -> str:
     """Wait until the page was ranked anew; what it says about it."""
-    page.wait_for_function("document.getElementById('change')?.textContent.includes('Ranked again')")
+    until(page, "document.getElementById('change')?.textContent.includes('Ranked again')")
     text: str = page.locator("#change").inner_text()
     return text
 
@@ -59,7 +59,7 @@ def test_every_act_is_a_real_event(visit: Visit, own: Server) -> None:
     liked = items_of(page, "for_you")[1]
     page.locator(".card-open").nth(1).click()
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("document.querySelector('[role=progressbar]').getAttribute('aria-valuenow') >= 20")
+    until(page, "document.querySelector('[role=progressbar]').getAttribute('aria-valuenow') >= 20")
     page.get_by_role("button", name="Pause").click()
     for act in ("Like", "Share"):
         page.get_by_role("button", name=act, exact=True).click()
@@ -69,7 +69,7 @@ def test_every_act_is_a_real_event(visit: Visit, own: Server) -> None:
     hidden = items_of(page, "for_you")[2]
     with page.expect_response("**/v1/console/page"):
         page.locator(f'[data-item="{hidden}"]').get_by_role("button", name="Not interested").click()
-    page.wait_for_function("document.getElementById('change').textContent.includes('not interested')")
+    until(page, "document.getElementById('change').textContent.includes('not interested')")
     assert hidden not in items_of(page)
     history = own.api.post("/v1/console/page", json={"user_id": "u3"}).json()["history"]
     acts = {(entry["event"], entry["item_id"]) for entry in history}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.console.server import Server, Watched
+from tests.console.server import Server, Watched, until
 from tests.console.test_watch import items_of, served
 
 Visit = Callable[..., Watched]
@@ -57,7 +57,7 @@ def test_the_path_of_a_card_and_of_an_item_that_fell_out(visit: Visit, shared: S
     page.get_by_role("link", name="Watch", exact=True).click()
     served(page)
     page.get_by_role("button", name="Rank again").click()
-    page.wait_for_function("document.getElementById('change').textContent.includes('Ranked')")
+    until(page, "document.getElementById('change').textContent.includes('Ranked')")
     page.get_by_role("link", name="X-ray").click()
     for item in ("i9", fallen(shared)):
         box = page.get_by_role("combobox", name="Any item")

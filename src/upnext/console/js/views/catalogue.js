@@ -10,8 +10,10 @@ import { itemForm } from "./item_form.js";
 
 export const title = "Catalogue";
 
+const LISTED = 30;
+
 export async function show(place, { parameters, signal }) {
-  const results = h("ul", { class: "results", "aria-label": "Items", "aria-busy": "true" }, blocks(...Array.from({ length: 8 }, () => "3rem")).map((block) => h("li", null, block)));
+  const results = h("ul", { class: "results", "aria-label": "Items", "aria-busy": "true" }, blocks(...Array.from({ length: LISTED }, () => "2.75rem")).map((block) => h("li", null, block)));
   const note = h("p", { class: "soft small", role: "status" }, "\u00a0");
   const detail = h("div", { class: "stack", id: "detail" });
   const open = (id) => {
@@ -19,7 +21,7 @@ export async function show(place, { parameters, signal }) {
     return attempt(() => showItem(detail, id, signal, gone));
   };
   const search = async () => {
-    const found = await get("/v1/console/items", { q: input.value.trim(), n: 30 }, { signal });
+    const found = await get("/v1/console/items", { q: input.value.trim(), n: LISTED }, { signal });
     list(results, found.items, open);
     put(note, input.value.trim() ? `${found.complete ? "" : "more than "}${count(found.items.length)} found` : "What is popular now");
   };

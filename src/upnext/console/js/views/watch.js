@@ -91,9 +91,9 @@ function card(item, places, rank) {
     { class: "card", "data-item": item.item_id },
     h(
       "button",
-      { class: "card-open", type: "button", onclick: open, "aria-label": `Watch ${name}` },
+      { class: "card-open", type: "button", onclick: open },
       h("span", { class: "cover" }, cover(item), item.duration ? h("span", { class: "badge" }, length(item.duration)) : null, movement(item, places)),
-      h("span", { class: "card-title" }, name),
+      h("span", { class: "card-title" }, h("span", { class: "hidden-label" }, "Watch "), name),
     ),
     h(
       "div",

@@ -19,7 +19,7 @@ export async function show(place, { parameters, signal }) {
   const pathPlace = h("div", { id: "path", "aria-live": "polite" });
   const look = async (item) => {
     history.replaceState(null, "", xrayLink(item));
-    put(pathPlace, panel("One item", null, blocks("14rem")));
+    put(pathPlace, panel("One item", null, blocks("48rem")));
     const found = await attempt(async () => put(pathPlace, path(await get("/v1/console/xray/item", { ...asked, item_id: item.item_id }, { signal }))));
     if (!found) put(pathPlace);
     pathPlace.scrollIntoView({ block: "nearest" });
