@@ -126,6 +126,14 @@ def test_versions_are_listed_and_rolled_back(client: httpx.Client, home: Home) -
     assert client.post("/v1/console/models/activate", json={"version": "none"}).status_code == 404
 
 
+def test_pages_of_other_sites_are_refused(client: httpx.Client) -> None:
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 404), (None, 404)):
+        headers = {} if site is None else {"Sec-Fetch-Site": site}
+        answer = client.post("/v1/console/models/rollback", headers=headers)
+        assert answer.status_code == status
+        assert set(answer.json()["error"]) == {"code", "message", "field", "remedy"}
+
+
 def test_the_report_needs_a_ticket(client: httpx.Client, home: Home) -> None:
     assert client.get("/v1/console/report").json()["url"] is None
     (home.directory / "var" / "report.html").write_text("<p>good</p>")

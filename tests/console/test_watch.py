@@ -34,7 +34,7 @@ def ranked_again(page: Any) -> str:
 def test_a_user_is_picked_and_what_was_watched_is_gone(visit: Visit, own: Server) -> None:
     page = visit(own, user=None).page
     page.get_by_role("combobox", name="Find a user").first.fill("u7")
-    page.get_by_role("option").first.wait_for()
+    page.get_by_role("option").filter(has_text="u7").first.wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     served(page)

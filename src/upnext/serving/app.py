@@ -47,7 +47,7 @@ def create_app(home: Home, keeper: bool = True) -> FastAPI:
     """
     recent = Recent()
     metrics = Metrics(recent)
-    engine = Engine(home, [metrics, recent])
+    engine = Engine(home, [metrics])
     here = Server(engine, metrics)
     console = routes_console.Console.of(engine, recent)
 

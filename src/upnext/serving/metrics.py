@@ -85,6 +85,8 @@ class Metrics:
         }
 
     def __call__(self, requests: Requests, slate: Slate) -> None:
+        if self._recent is not None:
+            self._recent.answer(slate)
         for stage in slate.trace:
             self._stage_of(stage.stage, stage.name).observe(stage.ms / 1000)
             if stage.error is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from upnext.types import Requests, Slate
+from upnext.types import Slate
 
 SPAN_S = 60
 MOST_REQUESTS, MOST_TRACES = 20_000, 3_000
@@ -19,9 +19,7 @@ _Trace = tuple[float, tuple[tuple[str, str, float], ...], float, bool]  # when, 
 
 
 class Recent:
-    """Also an observer of the funnel. Noting costs an append; the sums are made when somebody looks."""
-
-    name = "recent"
+    """Noting costs an append; the sums are made when somebody looks."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -31,7 +29,7 @@ class Recent:
     def request(self, route: str, status: int, seconds: float) -> None:
         self._requests.append((self._clock(), route, status, seconds))
 
-    def __call__(self, requests: Requests, slate: Slate) -> None:
+    def answer(self, slate: Slate) -> None:
         stages = tuple((stage.stage, stage.name, stage.ms) for stage in slate.trace)
         self._traces.append((self._clock(), stages, slate.took_ms, bool(slate.degraded)))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from pydantic import Field
 
 from upnext.serving.answer_schemas import OVERLOADED, ErrorAnswer
@@ -23,8 +23,20 @@ from upnext.serving.recent import Recent
 from upnext.serving.schemas import Weight
 from upnext.serving.wire import StrictRoute, server
 
+
+async def own_page(request: Request) -> None:
+    """Refuses what a page of another site makes a browser send: a rollback has no body whose type would betray it."""
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        detail = {"code": "foreign", "message": "asked by a page of another site", "field": None, "remedy": None}
+        raise HTTPException(403, detail)
+
+
 router = APIRouter(
-    prefix="/v1/console", route_class=StrictRoute, tags=["console"], responses={"4XX": {"model": ErrorAnswer}}
+    prefix="/v1/console",
+    route_class=StrictRoute,
+    tags=["console"],
+    dependencies=[Depends(own_page)],
+    responses={"4XX": {"model": ErrorAnswer}},
 )
 
 

@@ -56,7 +56,13 @@ export function combobox({ label, placeholder, find, line, choose, clear = true,
     }
   };
 
-  input.addEventListener("input", later(120, look));
+  const soon = later(120, look);
+  input.addEventListener("input", () => {
+    running.abort(); // what was found for other letters must not be chosen
+    entries = [];
+    open(false);
+    soon();
+  });
   input.addEventListener("focus", look);
   input.addEventListener("blur", () => open(false));
   input.addEventListener("keydown", (event) => {

@@ -106,7 +106,7 @@ class Report:
         try:
             return self._file.read_bytes()
         except OSError:
-            raise NotFound("there is no report", "ticket", "`upnext evaluate --report` makes one") from None
+            raise NotFound("there is no report", "ticket", "`upnext evaluate` makes one") from None
 
     def _ticket(self, until: int) -> str:
         if self._secret is None:

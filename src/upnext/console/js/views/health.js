@@ -91,7 +91,7 @@ function routes(recent) {
 
 async function embed(place, signal) {
   const { url, made_at } = await get("/v1/console/report", undefined, { signal });
-  if (!url) return put(place, panel("Report", null, h("p", { class: "soft" }, "There is none yet: `upnext evaluate --report var/report.html` in the home writes one.")));
+  if (!url) return put(place, panel("Report", null, h("p", { class: "soft" }, "There is none yet: `upnext evaluate` writes one.")));
   const made = new Date(made_at).toISOString().slice(0, 16).replace("T", " ");
   put(place, panel("Report", `How good the models are, measured ${made} UTC.`, h("iframe", { class: "report", src: url, title: "Report of the last evaluation", sandbox: "", loading: "lazy" })));
 }
