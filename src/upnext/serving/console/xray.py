@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from upnext.live import Live
-from upnext.reranking.order import by_utility
 from upnext.serving.answers import stage_dicts
 from upnext.serving.console.kept import Kept
 from upnext.serving.console.mattered import mattered
 from upnext.serving.explain import explain
 from upnext.serving.items import describe
 from upnext.types import Candidates, StageTrace
-from upnext.xray import SCORE, number, predictions
+from upnext.xray import SCORE, in_order, number, predictions
 
 LISTED = 60  # candidates, the best by utility
 _FILTER = "filter "
@@ -57,7 +56,7 @@ def funnel(page: Kept, live: Live, weights: dict[str, float]) -> dict[str, Any]:
 def candidates(page: Kept, live: Live) -> list[dict[str, Any]]:
     """The best by utility with each source's score and each task's prediction, and whatever else was shown."""
     rows, chosen = page.slate.considered, page.slate.chosen
-    order = by_utility(rows).rows
+    order = in_order(rows)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     position = {item: at for at, item in enumerate(chosen.item.tolist())}
