@@ -12,7 +12,7 @@ from pydantic import Field
 
 from upnext.serving.answer_schemas import OVERLOADED, ErrorAnswer
 from upnext.serving.console import running, search
-from upnext.serving.console.dials import Dials, values_of
+from upnext.serving.console.dials import Dials
 from upnext.serving.console.kept import Kept, Pages
 from upnext.serving.console.page import ROW, home_page
 from upnext.serving.console.preview import preview
@@ -100,9 +100,7 @@ async def page(body: PageRequest, request: Request) -> Response:
 @router.get("/xray")
 async def xray(request: Request, user_id: UserId, recommendation_id: PageId = "") -> Response:
     """The funnel of a served page, stage by stage."""
-    return await _of_page(
-        request, recommendation_id, user_id, lambda page, engine: funnel(page, engine.live, _weights(engine))
-    )
+    return await _of_page(request, recommendation_id, user_id, lambda page, engine: funnel(page, engine.live))
 
 
 @router.get("/xray/item")
@@ -112,7 +110,7 @@ async def xray_item(
     """One item's path through the funnel of a served page, or where it fell out."""
 
     def path(page: Kept, engine: Engine) -> dict[str, Any]:
-        return item_path(page, engine.ingest.known_item(item_id), engine.live, _weights(engine))
+        return item_path(page, engine.ingest.known_item(item_id), engine.live)
 
     return await _of_page(request, recommendation_id, user_id, path)
 
@@ -230,8 +228,3 @@ async def _of_page(
         return look(console.pages.find_or_make(here.engine, recommendation_id, user_id, ROW), here.engine)
 
     return await here.aside(work)
-
-
-def _weights(engine: Engine) -> dict[str, float]:
-    named = values_of(engine.config).items()
-    return {name.removeprefix("weights."): value for name, value in named if name.startswith("weights.")}

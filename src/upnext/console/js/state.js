@@ -37,6 +37,11 @@ export async function servePage(options) {
   return page;
 }
 
+/** What was served no longer holds: the next look at the page asks for it anew. The x-ray still finds the old one. */
+export function forgetPage() {
+  state.page = null;
+}
+
 /** Something that the user did, as a real event. */
 export function sendEvent(type, item, details = {}) {
   return post("/v1/events", {

@@ -74,8 +74,9 @@ class Dials:
         self._seen = tomllib.loads(self._text())
 
     def state(self) -> dict[str, Any]:
-        """Where the dials stand, and whether a saving can be undone."""
-        return {"dials": values_of(self._engine.config), "undo": len(self._saved())}
+        """Where the dials stand, how many savings can be undone, and whether there is a model whose predictions count."""
+        model = self._engine.funnels.model is not None
+        return {"dials": values_of(self._engine.config), "undo": len(self._saved()), "model": model}
 
     def take_up(self) -> bool:
         """Follow dials that were changed in the file since it was last read. True when there were any."""

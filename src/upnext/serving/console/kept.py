@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from upnext.config import Config
 from upnext.serving.engine import Engine
 from upnext.serving.funnels import Funnels
 from upnext.serving.question import Asked, Question
@@ -23,7 +24,13 @@ class Kept:
     asked: Asked
     slate: Slate
     funnels: Funnels
+    config: Config  # by which it was weighed
     fresh: bool = False
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What a prediction of each task was worth."""
+        return {name: task.weight for name, task in self.config.ranking.tasks.items()}
 
 
 class Pages:
@@ -50,5 +57,5 @@ class Pages:
             asked = engine.ask(Question(user_id=user_id, n=n, surface=SURFACE))
             funnels = engine.funnels
             slate = funnels.whole(asked.requests, None, observe=False)
-            found = Kept(recommendation_id, asked, slate, funnels, fresh=True)
+            found = Kept(recommendation_id, asked, slate, funnels, engine.config, fresh=True)
         return found

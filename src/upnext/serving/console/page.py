@@ -37,7 +37,7 @@ def home_page(engine: Engine, pages: Pages, user_id: str, arrived: float | None 
     question = Question(user_id=user_id, n=ROW, surface=SURFACE, context={"row": "for_you"}, deadline_ms=PATIENT_MS)
     answer = engine.answer(question, arrived, witness=lambda *how: seen.append(how))
     asked, slate, funnels = seen[0]
-    pages.keep(Kept(answer["recommendation_id"], asked, slate, funnels))
+    pages.keep(Kept(answer["recommendation_id"], asked, slate, funnels, engine.config))
     live = engine.live
     rows = [_answered(live, "for_you", "For you", answer)]
     taken = _codes(live, rows[0])

@@ -19,7 +19,7 @@ LISTED = 60  # candidates, the best by utility
 _FILTER = "filter "
 
 
-def funnel(page: Kept, live: Live, weights: dict[str, float]) -> dict[str, Any]:
+def funnel(page: Kept, live: Live) -> dict[str, Any]:
     """What each stage did to the candidates of this page."""
     slate, asked = page.slate, page.asked
     trace = {(stage.stage, stage.name): stage for stage in slate.trace}
@@ -48,7 +48,7 @@ def funnel(page: Kept, live: Live, weights: dict[str, float]) -> dict[str, Any]:
         "ranked": len(slate.considered),
         "shown": len(slate.chosen),
         "stages": stage_dicts(slate.trace),
-        "weights": weights,
+        "weights": page.weights,
         "candidates": candidates(page, live),
     }
 
@@ -76,13 +76,13 @@ def candidates(page: Kept, live: Live) -> list[dict[str, Any]]:
     ]
 
 
-def item_path(page: Kept, item: int, live: Live, weights: dict[str, float]) -> dict[str, Any]:
+def item_path(page: Kept, item: int, live: Live) -> dict[str, Any]:
     """Where the item came from, what was predicted, what its value is made of, and what the reranking did."""
     path = explain(page.asked, item, page.funnels, live, page.slate)
     found = np.flatnonzero(page.slate.considered.item == item)
     path |= {"card": describe(live, item), "fresh": page.fresh, "shown": len(page.slate.chosen)}
     predicted = path.get("predictions") or path.get("had_it_been_ranked", {}).get("predictions", {})
-    path["value_parts"] = _value_parts(page, predicted, weights)
+    path["value_parts"] = _value_parts(page, predicted)
     path["boosts"] = {}
     path["features"] = []
     if len(found):
@@ -92,12 +92,12 @@ def item_path(page: Kept, item: int, live: Live, weights: dict[str, float]) -> d
     return path
 
 
-def _value_parts(page: Kept, predicted: dict[str, Any], weights: dict[str, float]) -> list[dict[str, Any]]:
+def _value_parts(page: Kept, predicted: dict[str, Any]) -> list[dict[str, Any]]:
     if page.funnels.model is None:
         return []
     parts = []
     for task, column in page.funnels.model.task_columns.items():
-        prediction, weight = predicted.get(column), weights.get(task, 0.0)
+        prediction, weight = predicted.get(column), page.weights.get(task, 0.0)
         if prediction is not None:
             part = {"task": task, "prediction": prediction, "weight": weight, "part": number(weight * prediction)}
             parts.append(part)

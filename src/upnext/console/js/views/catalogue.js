@@ -4,7 +4,7 @@ import { cover } from "../cover.js";
 import { h, later, put } from "../dom.js";
 import { ago, count, length } from "../format.js";
 import { blocks, itemLine, panel } from "../parts.js";
-import { state } from "../state.js";
+import { forgetPage, state } from "../state.js";
 import { attempt, toast } from "../toast.js";
 import { itemForm } from "./item_form.js";
 
@@ -22,15 +22,17 @@ export async function show(place, { parameters, signal }) {
   };
   const search = async () => {
     const found = await get("/v1/console/items", { q: input.value.trim(), n: LISTED }, { signal });
-    list(results, found.items, open);
+    list(results, found.items, open, input.value.trim());
     put(note, input.value.trim() ? `${found.complete ? "" : "more than "}${count(found.items.length)} found` : "What is popular now");
   };
   const gone = (item) => {
+    forgetPage();
     put(detail, h("section", { class: "panel" }, h("h2", null, "Deleted"), h("p", { class: "soft" }, `“${item.title ?? item.item_id}” is never shown again.`)));
     history.replaceState(null, "", "#/catalogue");
     attempt(search);
   };
   const added = (id) => {
+    forgetPage();
     toast("Added. It can be recommended from now on.");
     attempt(search);
     open(id);
@@ -54,11 +56,11 @@ export async function show(place, { parameters, signal }) {
 
 const hint = () => h("section", { class: "panel quiet-panel" }, h("p", { class: "soft" }, "Choose an item on the left, or add one."));
 
-function list(results, items, open) {
+function list(results, items, open, words) {
   put(
     results,
     items.map((item) => h("li", null, h("button", { type: "button", class: "result", "data-item": item.item_id, onclick: () => open(item.item_id) }, itemLine(item)))),
-    items.length ? null : h("li", { class: "soft" }, "Nothing in the catalogue holds these letters."),
+    items.length ? null : h("li", { class: "soft" }, words ? "Nothing in the catalogue holds these letters." : "The catalogue is empty: add an item, or `upnext import` many."),
   );
   results.removeAttribute("aria-busy");
 }
@@ -101,7 +103,7 @@ function facts(item, gone) {
     ["Genres", item.categories.join(", ")],
     ["Length", length(item.duration)],
     ["Published", ago(item.published_at)],
-    ["Shown", `${count(item.impressions)} times`],
+    ["Shown", item.impressions === 1 ? "once" : `${count(item.impressions)} times`],
   ];
   return h(
     "section",

@@ -3,7 +3,7 @@ import { get, post, putTo } from "../api.js";
 import { freshId, h, later, put } from "../dom.js";
 import { count, figure, signed, words } from "../format.js";
 import { blocks, itemLine, table, xrayLink } from "../parts.js";
-import { servePage, state } from "../state.js";
+import { forgetPage, servePage, state } from "../state.js";
 import { attempt, toast } from "../toast.js";
 import { chooseFirst } from "../who.js";
 
@@ -33,6 +33,7 @@ function draw(place, standing, signal) {
   let running = new AbortController();
 
   const compare = async () => {
+    if (!standing.model) return void put(outcome, h("section", { class: "panel" }, h("h2", null, "Nothing to weigh yet"), h("p", { class: "soft" }, "No model is published: `upnext train` makes one. The dials can be saved all the same.")));
     running.abort();
     running = new AbortController();
     const body = { user_id: state.user, recommendation_id: state.pageId, dials: turned };
@@ -51,6 +52,7 @@ function draw(place, standing, signal) {
   };
   const settle = async (work, words_) => {
     if (!(await attempt(work))) return;
+    forgetPage();
     toast(words_);
     draw(place, { ...standing, dials: saved, undo: standing.undo }, signal);
   };

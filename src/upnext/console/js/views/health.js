@@ -46,7 +46,7 @@ function numbers(health) {
       tile("Requests a second", recent.per_second.toFixed(2), spark(recent.by_second)),
       tile("An answer, median", `${ms(recent.answers.p50)} ms`, h("span", { class: "soft tiny number" }, `p95 ${ms(recent.answers.p95)}, p99 ${ms(recent.answers.p99)}`)),
       tile("Failed, degraded", `${count(recent.errors)}, ${count(recent.degraded)}`, h("span", { class: "soft tiny" }, `of ${count(recent.requests)} requests and ${count(recent.answers.count)} answers`)),
-      tile("Log offset", count(health.log_offset), h("span", { class: health.lag ? "warn-text tiny" : "good-text tiny" }, health.lag ? `${count(health.lag)} events behind` : "not behind")),
+      tile("Log offset", health.log_offset < 0 ? "empty" : count(health.log_offset), h("span", { class: health.lag ? "warn-text tiny" : "good-text tiny" }, health.lag ? `${count(health.lag)} events behind` : "not behind")),
       tile("Items", count(health.items), h("span", { class: "soft tiny number" }, `${count(health.users)} users`)),
       tile("Item index", index ? count(index.static) : "none", h("span", { class: "soft tiny number" }, index ? `+ ${count(index.dynamic)} new, ${count(index.tombstones)} dead` : "no two-tower model")),
       tile("Index recall", index?.recall === null || index?.recall === undefined ? "–" : percent(index.recall), h("span", { class: "soft tiny" }, "of the exact nearest 100, measured live")),

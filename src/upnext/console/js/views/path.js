@@ -4,7 +4,8 @@ import { count, figure, percent, signed, words } from "../format.js";
 import { about, bar, table } from "../parts.js";
 import { cover } from "../cover.js";
 
-export function path(found) {
+/** `row` is the title of the row, below the first, in which the page shows it. */
+export function path(found, row) {
   const [kind, sentence] = outcome(found);
   return h(
     "section",
@@ -13,7 +14,7 @@ export function path(found) {
       "div",
       { class: "path-head" },
       h("span", { class: "cover" }, cover(found.card)),
-      h("div", null, h("h2", null, found.card.title ?? found.card.item_id), h("p", { class: "soft small" }, about(found.card)), h("p", { class: "path-outcome" }, h("span", { class: `tag ${kind}`, id: "outcome", "data-stage": found.stage }, sentence))),
+      h("div", null, h("h2", null, found.card.title ?? found.card.item_id), h("p", { class: "soft small" }, about(found.card)), h("p", { class: "path-outcome" }, h("span", { class: `tag ${kind}`, id: "outcome", "data-stage": found.stage }, sentence)), row ? h("p", { class: "soft small" }, `The page shows it further down, in “${row}”: what is left of the same candidates, or an answer of its own.`) : null),
     ),
     h("ol", { class: "steps" }, [proposals(found), filtered(found), predicted(found), mattered(found), valued(found), reranked(found)].filter(Boolean)),
   );

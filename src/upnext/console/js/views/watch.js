@@ -35,6 +35,7 @@ function draw(place, page, before, done) {
     place,
     heading(page, before, done, () => rank("you asked again")),
     page.rows.map((row) => shelf(row, row.key === "for_you" && before ? places : null, rank)),
+    page.rows.length ? null : h("section", { class: "empty" }, h("h2", null, "There is nothing to show"), h("p", { class: "soft" }, "The catalogue is empty, or no item may be shown. ", h("a", { href: "#/catalogue" }, "Add an item"), ", or `upnext import` many.")),
     page.history.length ? lately(page.history) : null,
   );
   place.removeAttribute("aria-busy");

@@ -20,7 +20,7 @@ export async function show(place, { parameters, signal }) {
   const look = async (item) => {
     history.replaceState(null, "", xrayLink(item));
     put(pathPlace, panel("One item", null, blocks("48rem")));
-    const found = await attempt(async () => put(pathPlace, path(await get("/v1/console/xray/item", { ...asked, item_id: item.item_id }, { signal }))));
+    const found = await attempt(async () => put(pathPlace, path(await get("/v1/console/xray/item", { ...asked, item_id: item.item_id }, { signal }), rowOf(item))));
     if (!found) put(pathPlace);
     pathPlace.scrollIntoView({ block: "nearest" });
   };
@@ -33,6 +33,11 @@ export async function show(place, { parameters, signal }) {
     h("div", { class: "tall-table" }, candidates(page, look)),
   );
   if (parameters.item) await look({ item_id: parameters.item });
+}
+
+/** The row below the first that shows the item, if it is on the page. */
+function rowOf(item) {
+  return state.page?.rows.slice(1).find((row) => row.items.some((one) => one.item_id === item.item_id))?.title ?? null;
 }
 
 function head(page) {
