@@ -74,7 +74,7 @@ class Dials:
         self._seen = tomllib.loads(self._text())
 
     def state(self) -> dict[str, Any]:
-        """Where the dials stand, how many savings can be undone, and whether there is a model whose predictions count."""
+        """Where the dials stand, how many savings can be undone, and whether a model predicts."""
         model = self._engine.funnels.model is not None
         return {"dials": values_of(self._engine.config), "undo": len(self._saved()), "model": model}
 
