@@ -19,7 +19,10 @@ def edited(text: str, values: Mapping[Path, float]) -> str:
 
     What comes out is read again and compared: nothing but these settings may have changed.
     """
-    before = tomllib.loads(text)
+    try:
+        before = tomllib.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"not valid TOML: {error}") from error
     lines = text.splitlines()
     for path, value in values.items():
         _set(lines, path, value)

@@ -106,6 +106,24 @@ def test_dials_changed_by_hand_are_followed(client: httpx.Client, home: Home) ->
     assert (standing["diversity"], standing["freshness"]) == (0.4, 0.2)
 
 
+@pytest.mark.parametrize("broken", ["diversity = ", "diversity = 7.0", 'diversity = "much"'])
+def test_a_file_that_makes_no_sense_changes_nothing(client: httpx.Client, home: Home, broken: str) -> None:
+    file = home.directory / "upnext.toml"
+    client.put("/v1/console/dials", json={"dials": {"diversity": 0.3}})
+    good = file.read_text()
+    file.write_text(good.replace("diversity = 0.3", broken))
+    refused = client.put("/v1/console/dials", json={"dials": {"freshness": "much"}})
+    assert refused.status_code == 422
+    if broken == "diversity = ":
+        refused = client.put("/v1/console/dials", json={"dials": {"freshness": 0.2}})
+        assert "not valid TOML" in refused.json()["error"]["message"]
+        assert file.read_text() == good.replace("diversity = 0.3", broken)
+    assert client.get("/v1/console/dials").json()["dials"]["diversity"] == 0.3
+    file.write_text(good.replace("diversity = 0.3", "diversity = 0.5"))
+    client.put("/v1/console/dials", json={"dials": {"freshness": 0.3}})
+    assert client.get("/v1/console/dials").json()["dials"]["diversity"] == 0.5
+
+
 def test_versions_are_listed_and_rolled_back(client: httpx.Client, home: Home) -> None:
     models = home.models()
     first = models.active()

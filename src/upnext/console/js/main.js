@@ -13,6 +13,7 @@ import * as xray from "./views/xray.js";
 const VIEWS = { watch, xray, dials, catalogue, health };
 const main = document.getElementById("main");
 let leaving = new AbortController();
+let failed = false; // what is shown is an error
 
 /** "#/xray?item=i7" -> ["xray", {item: "i7"}] */
 function address() {
@@ -24,6 +25,7 @@ async function show() {
   leaving.abort();
   leaving = new AbortController();
   const signal = leaving.signal;
+  failed = false;
   const [name, parameters] = address();
   for (const link of document.querySelectorAll(".tabs a")) {
     if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
@@ -36,7 +38,9 @@ async function show() {
   try {
     await view.show(place, { parameters, signal, again: show });
   } catch (error) {
-    if (!signal.aborted) put(place, failure(error));
+    if (signal.aborted) return;
+    failed = true;
+    put(place, failure(error));
   }
 }
 
@@ -71,7 +75,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
-onRecovery(show);
+onRecovery(() => failed && show()); // what was there before the server stopped still holds
 onUser(show);
 themeButton();
 whoButton(document.getElementById("who"));

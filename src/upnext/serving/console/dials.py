@@ -5,6 +5,7 @@ A saved file is taken up by every process of the server, and so is one whose dia
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import tomllib
@@ -21,6 +22,8 @@ from upnext.serving.engine import Engine
 from upnext.serving.problems import Invalid
 from upnext.settings_edit import Path as Setting
 from upnext.settings_edit import different, edited
+
+_LOG = logging.getLogger("upnext.serving")
 
 HISTORY = Path("var", "dials")  # in the home: the file as it was before each saving
 REMEMBERED = 50
@@ -84,17 +87,17 @@ class Dials:
             stamp = self._seen_at()
             if stamp == self._stamp:
                 return False
-            values = tomllib.loads(self._text())
-            known = settings_of(self._engine.config)
-            changed, default = different(self._seen, values, list(known.values())), values_of(Config())
-            names = {setting: name for name, setting in known.items()}
-            dials: dict[str, Any] = {
-                names[setting]: default.get(names[setting], 0.0) if value is None else value
-                for setting, value in changed.items()
-            }
+            self._stamp = stamp  # also of a file that makes no sense: it is said once
+            try:
+                values = tomllib.loads(self._text())
+                dials = self._changes(values)
+                config = turned(self._engine.config, dials)
+            except (ValueError, Invalid) as error:
+                _LOG.warning("%s was changed, and is not followed: %s", self._file, error)
+                return False
             if dials:
-                self._engine.retune(turned(self._engine.config, dials))
-            self._stamp, self._seen = stamp, values
+                self._engine.retune(config)
+            self._seen = values
             return bool(dials)
 
     def save(self, dials: Mapping[str, float]) -> dict[str, Any]:
@@ -102,11 +105,8 @@ class Dials:
         with self._lock:
             self.take_up()
             turned(self._engine.config, dials)  # or Invalid
-            known, text = settings_of(self._engine.config), self._text()
-            try:
-                fresh = edited(text, {known[name]: float(value) for name, value in dials.items()})
-            except ConfigError as error:
-                raise Invalid(f"{self._file}: {error}", "dials") from error
+            known, text = self._known(), self._text()
+            fresh = self._edited({known[name]: float(value) for name, value in dials.items()})
             if fresh != text:
                 self._remember(text)
                 self._write(fresh)
@@ -120,17 +120,10 @@ class Dials:
             saved = self._saved()
             if not saved:
                 raise Invalid("nothing was saved that could be undone", None, "PUT /v1/console/dials saves")
-            known = settings_of(self._engine.config)
-            before = tomllib.loads(saved[-1].read_text(encoding="utf-8"))
-            changed = different(self._seen, before, list(known.values()))
-            default = values_of(Config())
-            names = {setting: name for name, setting in known.items()}
-            values: dict[Setting, Any] = {
-                setting: default.get(names[setting], 0.0) if value is None else value
-                for setting, value in changed.items()
-            }
-            if values:
-                self._write(edited(self._text(), values))
+            known = self._known()
+            changes = self._changes(tomllib.loads(saved[-1].read_text(encoding="utf-8")))
+            if changes:
+                self._write(self._edited({known[name]: value for name, value in changes.items()}))
             saved[-1].unlink()
             self.take_up()
             return self.state()
@@ -142,6 +135,22 @@ class Dials:
             f"{variables[name]} is set, and wins at the next start" for name in dials if variables[name] in os.environ
         ]
         return {**self.state(), "notes": notes}
+
+    def _changes(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The dials of which a file says something else than the one that was read last; the default where nothing."""
+        known, default = self._known(), values_of(Config())
+        names = {setting: name for name, setting in known.items()}
+        changed = different(self._seen, values, list(names))
+        return {
+            names[setting]: default.get(names[setting], 0.0) if value is None else value
+            for setting, value in changed.items()
+        }
+
+    def _edited(self, values: Mapping[Setting, float]) -> str:
+        try:
+            return edited(self._text(), values)
+        except ConfigError as error:
+            raise Invalid(f"{self._file}: {error}", "dials") from error
 
     def _known(self) -> dict[str, Setting]:
         return settings_of(self._engine.config)
