@@ -10,6 +10,7 @@ import pytest
 
 from tests.console.server import copied
 from tests.serving.server import running
+from tests.waiting import wait_for
 from upnext.home import Home
 from upnext.packed import Texts
 from upnext.serving.recent import Recent
@@ -199,3 +200,11 @@ def test_only_the_last_minute_counts() -> None:
     assert (found["by_second"][0], found["by_second"][-1]) == (1, 1)
     now[0] = 100.0
     assert recent.summary()["requests"] == 1
+
+
+def test_every_process_of_a_server_follows(client: httpx.Client, home: Home) -> None:
+    with running(Home.open(home.directory)) as other:
+        client.put("/v1/console/dials", json={"dials": {"weights.share": 11.0}})
+        wait_for(lambda: bool(other.get("/v1/console/dials").json()["dials"]["weights.share"] == 11.0))
+        other.post("/v1/console/dials/undo")
+        wait_for(lambda: bool(client.get("/v1/console/dials").json()["dials"]["weights.share"] == 4.0))

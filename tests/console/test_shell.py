@@ -10,6 +10,7 @@ import pytest
 
 from tests.console.server import Server, Watched, copied, until
 from tests.console.test_watch import served
+from upnext.home import Home
 
 Visit = Callable[..., Watched]
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
@@ -52,6 +53,24 @@ def test_a_key_is_asked_for_once(visit: Visit, trained: Path, tmp_path: Path) ->
         served(page)
         page.get_by_role("link", name="Health").click()
         page.locator("#tiles").wait_for()
+    finally:
+        server.close()
+
+
+def test_an_empty_home_is_no_error(visit: Visit, tmp_path: Path) -> None:
+    server = Server(Home.create(tmp_path / "bare"))
+    try:
+        page = visit(server).page
+        for view, said in (
+            ("watch", "There is nothing to show"),
+            ("xray", "How u1’s page came about"),
+            ("dials", "Nothing to weigh yet"),
+            ("catalogue", "The catalogue is empty"),
+            ("health", "No version is published yet"),
+        ):
+            page.goto(f"{server.url}/#/{view}")
+            page.get_by_text(said).first.wait_for()
+            assert page.locator(".empty[role=alert]").count() == 0
     finally:
         server.close()
 
