@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help setup peers demo test check format clean
+.PHONY: help setup peers browser demo test check format clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,10 @@ peers: .venv-peers/.installed ## make .venv-peers, in which benchmarks.quality f
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/quality/peers.lock
 	@touch $@
+
+browser: ## install Debian's chromium, which the tests of the console drive (without it they are skipped)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		{ if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; $$as apt-get update -qq && $$as apt-get install -y -qq chromium; }
 
 demo: setup ## a world, its log, trained models, their measures, and a server (ARGS=--no-serve ends after the table)
 	$(BIN)/upnext demo $(ARGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +26,14 @@ from upnext.ranking.linear import Linear
 from upnext.ranking.multi_task import SCORER_FILE, MultiTask, RankerSpec, open_session
 from upnext.ranking.value import WeightedSum
 from upnext.reranking.dpp import DPP
-from upnext.reranking.exploration import Exploration
+from upnext.reranking.exploration import Exploration, not_accounted
 from upnext.reranking.fatigue import Fatigue
 from upnext.reranking.filters import Available, Blocked, Excluded, InCategories, Published, Watched
 from upnext.reranking.freshness import FreshnessBoost
 from upnext.reranking.mmr import MMR
 from upnext.reranking.similarity import Similarity
 from upnext.stages import Boost, Filter, Hydrator, Observer, PairScorer, Reranker, Source
-from upnext.types import Int32, Requests
+from upnext.types import Float32, Int32, Requests
 
 SOURCES_FOLDER = "sources"
 RANKER_FOLDER = "ranker"
@@ -158,6 +158,28 @@ class Model:
         tower.rebuild()
         return True
 
+    def retuned(self, config: Config, accounted: bool = True) -> Model:
+        """The same models under other value weights and other settings of reranking.
+
+        ``accounted=False``: what its slates explore is taken from no budget, for slates that nobody sees.
+        """
+        funnel = replace(
+            self.funnel,
+            value=_value(config, self.ranker.spec),
+            boosts=boosts(config, self._live),
+            rerankers=rerankers(config, self._live, self._vectors, accounted),
+        )
+        return replace(self, funnel=funnel)
+
+    @property
+    def task_columns(self) -> dict[str, str]:
+        """The prediction column of each task."""
+        return task_columns(self.ranker.spec)
+
+    def likeness(self, items: Int32) -> Float32:
+        """How alike the items are to the reranker, ``[n, n]``, ones on the diagonal."""
+        return Similarity(self._live.catalogue, self._vectors)(items)
+
     def search_exactly(self) -> None:
         """From now on the item index compares all vectors, in single precision: slow, for measurements."""
         if (tower := self.sources.two_tower) is not None:
@@ -216,9 +238,7 @@ def build(
         filters=filters(config, live),
         hydrators=hydrators(config, live, sources.scorers),
         rankers=(ranker, Linear.load(folder, spec.columns, spec.feature_names)),
-        value=WeightedSum(
-            lambda: {name: task.weight for name, task in config.ranking.tasks.items()}, task_columns(spec)
-        ),
+        value=_value(config, spec),
         boosts=boosts(config, live),
         rerankers=rerankers(config, live, vectors),
         total=config.candidates.total,
@@ -228,6 +248,10 @@ def build(
     changed = live.catalogue.changed_since(revision) if revision else np.empty(0, np.int32)
     model.upsert_items(np.union1d(changed, np.arange(len(vectors()), len(live.catalogue()), dtype=np.int32)))
     return model
+
+
+def _value(config: Config, spec: RankerSpec) -> WeightedSum:
+    return WeightedSum(lambda: {name: task.weight for name, task in config.ranking.tasks.items()}, task_columns(spec))
 
 
 def task_columns(spec: RankerSpec) -> dict[str, str]:
@@ -258,7 +282,8 @@ def boosts(config: Config, live: Live) -> tuple[Boost, ...]:
     )
 
 
-def rerankers(config: Config, live: Live, vectors: ItemVectors) -> tuple[Reranker, ...]:
+def rerankers(config: Config, live: Live, vectors: ItemVectors, accounted: bool = True) -> tuple[Reranker, ...]:
+    """``accounted=False``: what is explored is taken from no budget."""
     c = config.reranking
     similarity = Similarity(live.catalogue, vectors)
     diversity: dict[str, Reranker] = {
@@ -272,6 +297,6 @@ def rerankers(config: Config, live: Live, vectors: ItemVectors) -> tuple[Reranke
         config.training.seed,
         promises.urgency,
         promises.affordable,
-        promises.spent,
+        promises.spent if accounted else not_accounted,
     )
     return (*([diversity[c.method]] if c.method != "none" else []), exploration)

@@ -278,7 +278,7 @@ def explain(home: Path, overrides: tuple[str, ...], user_id: str, item_id: str) 
 
 
 def ready(url: str) -> None:
-    console().print(f"Serving on {url} (endpoints: {url}/docs)")
+    console().print(f"Serving on {url} (the console; all endpoints: /docs)")
 
 
 for verb in (worlds.demo, worlds.simulate, worlds.bench, worlds.plan):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
@@ -18,6 +19,7 @@ UInt8 = NDArray[np.uint8]
 
 LENGTH_BITS = 24  # of a span; the other 40 are where the text starts
 LONGEST = (1 << LENGTH_BITS) - 1  # bytes
+SCANNED = 100_000  # texts between two looks at the clock
 FILLED = 0.6  # of the hash table, at most
 
 
@@ -52,6 +54,19 @@ class Texts(Sequence[str]):
     def take(self, rows: Int32 | Int64) -> list[str]:
         """The texts of these rows, which must be there."""
         return [self[row] for row in rows.tolist()]
+
+    def containing(self, words: str, most: int, seconds: float) -> tuple[Int32, bool]:
+        """Rows of up to ``most`` texts that hold ``words``, and whether all texts were looked at.
+
+        Capital letters of ASCII equal small ones. It takes ``seconds`` at most, and keeps nobody from running.
+        """
+        wanted = np.array(bytearray(words.encode().lower()), np.uint8)
+        span, data, size = self._span, self._bytes, self._size
+        found, filled, row = np.empty(most, np.int32), 0, 0
+        until = time.monotonic() + seconds
+        while row < size and filled < most and time.monotonic() < until:
+            row, filled = _containing(span, data, wanted, row, min(row + SCANNED, size), found, filled)
+        return found[:filled], row >= size
 
     def put(self, rows: Int32 | Int64, texts: Sequence[str]) -> None:
         """Set the texts of distinct ``rows``; rows between the present end and a new one are empty texts.
@@ -252,6 +267,31 @@ def _add(slots: Int32, span: Int64, data: UInt8, size: int, used: int, wanted: I
             slots[slot] = size
             size, used = size + 1, used + length
     return np.array([size, used])
+
+
+@compiled("Tuple((int64, int64))(int64[::1], uint8[::1], uint8[::1], int64, int64, int32[::1], int64)")
+def _containing(
+    span: Int64, data: UInt8, wanted: UInt8, row: int, end: int, found: Int32, filled: int
+) -> tuple[int, int]:
+    """Look at the rows from ``row`` to ``end`` until ``found`` is full; the next row, and how many were found."""
+    size = len(wanted)
+    while row < end and filled < len(found):
+        start, length = span[row] >> 24, span[row] & 0xFFFFFF
+        for place in range(start, start + length - size + 1):
+            matched = 0
+            while matched < size:
+                letter = data[place + matched]
+                if 65 <= letter <= 90:
+                    letter += np.uint8(32)
+                if letter != wanted[matched]:
+                    break
+                matched += 1
+            if matched == size:
+                found[filled] = row
+                filled += 1
+                break
+        row += 1
+    return row, filled
 
 
 @compiled("void(int64[::1], uint8[::1], int64[::1], uint8[::1])")

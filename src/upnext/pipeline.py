@@ -64,6 +64,13 @@ class Funnel:
                 self._pool.submit(_observe, observer, requests, slate)
         return slate
 
+    def again(self, requests: Requests, ranked: Candidates) -> Candidates:
+        """The slate that these settings make of candidates which were ranked before: no source or ranker is asked."""
+        value = self.value(requests, ranked)
+        utility = boosted(value, [boost(requests, ranked) for boost in self.boosts])
+        run = Run(time.perf_counter(), None)
+        return self._rerank(requests, ranked.in_place_of({"value": value, "utility": utility}), run)
+
     def _propose(self, requests: Requests, run: Run) -> Candidates:
         proposals = self._together(requests, run) if run.deadline_ms else self._in_turn(requests, run)
         quotas = {source.name: quota for source, quota in self.sources}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from upnext.reranking.order import by_utility
-from upnext.types import Candidates, Slate
+from upnext.types import Candidates, Int64, Slate
 
 SCORE = "score_"
 _NOT_PREDICTIONS = ("value", "utility", "propensity")
@@ -44,6 +44,11 @@ def path_of(slate: Slate, item: int, request: int = 0) -> dict[str, Any]:
     return {"stage": "candidates", "outcome": "no source proposed it within its quota", **path}
 
 
+def in_order(considered: Candidates) -> Int64:
+    """The rows of a request's candidates by falling utility: the places that paths speak of."""
+    return by_utility(considered).rows
+
+
 def predictions(rows: Candidates, row: int) -> dict[str, float | None]:
     """What was predicted for a row: every column that is neither a source's score nor made from predictions."""
     names = [name for name in rows.columns if not name.startswith(SCORE) and name not in _NOT_PREDICTIONS]
@@ -56,7 +61,7 @@ def number(value: Any) -> float | None:
 
 
 def _ranked(considered: Candidates, row: int) -> dict[str, Any]:
-    order = by_utility(considered).rows
+    order = in_order(considered)
     return {
         "predictions": predictions(considered, row),
         "value": number(considered["value"][row]),

@@ -93,7 +93,7 @@ def test_no_rejects_no_file(log: SQLiteLog, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("item_id\na\n")
     summary = run(log, tmp_path / "items.csv")
     assert summary.rejects is None
-    assert not (tmp_path.parent / "rejects").exists()
+    assert not (tmp_path / "rejects").exists()
 
 
 def test_an_import_that_breaks_off_can_be_repeated(log: SQLiteLog, shop: Path) -> None:

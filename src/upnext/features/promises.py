@@ -97,6 +97,10 @@ class Promises:
     def active(self) -> bool:
         return self._config.budget > 0 and self._config.max_impressions > 0
 
+    def retune(self, config: ExplorationConfig) -> None:
+        """From now on under another budget; how long a promise is open stays as it is."""
+        self._config = config
+
     # -- what requests read
 
     def open_claims(self, now: int) -> Int32:

@@ -18,11 +18,13 @@ from threadpoolctl import threadpool_limits
 from upnext import __version__
 from upnext.errors import ConfigError
 from upnext.home import Home
-from upnext.serving import failures, routes_health, routes_read, routes_write
+from upnext.serving import failures, routes_console, routes_health, routes_read, routes_write
 from upnext.serving.chores import Chore
+from upnext.serving.console import assets
 from upnext.serving.engine import Engine
 from upnext.serving.guard import Guard
 from upnext.serving.metrics import Metrics, counting_folder
+from upnext.serving.recent import Recent
 from upnext.serving.wire import Server
 from upnext.serving.workers import Supervisor, end_with_supervisor
 
@@ -43,13 +45,15 @@ def create_app(home: Home, keeper: bool = True) -> FastAPI:
 
     Raises what Engine raises: the home is opened before anything listens.
     """
-    metrics = Metrics()
+    recent = Recent()
+    metrics = Metrics(recent)
     engine = Engine(home, [metrics])
     here = Server(engine, metrics)
+    console = routes_console.Console.of(engine, recent)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        chores = chores_of(engine, keeper)
+        chores = [*chores_of(engine, keeper), Chore("dials", console.dials.take_up, UPKEEP_S)]
         for chore in chores:
             chore.start()
         yield
@@ -68,7 +72,7 @@ def create_app(home: Home, keeper: bool = True) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.server = here
+    app.state.server, app.state.console = here, console
     failures.install(app)
     app.add_middleware(Guard, metrics=metrics, api_key=home.config.serving.api_key)
     app.include_router(routes_read.router)
@@ -76,6 +80,8 @@ def create_app(home: Home, keeper: bool = True) -> FastAPI:
     app.include_router(routes_health.health, prefix="/v1")
     app.include_router(routes_health.health, include_in_schema=False)
     app.include_router(routes_health.router)
+    app.include_router(routes_console.router)
+    app.include_router(assets.router)
     return app
 
 

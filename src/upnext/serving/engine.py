@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from upnext import catalogue_copy, snapshot
+from upnext.config import Config
 from upnext.home import Home
 from upnext.live import Live
 from upnext.serving.answers import UNRANKED, Answer, answer, no_slate, stage_dicts, without_note
@@ -23,6 +24,7 @@ from upnext.serving.explain import explain
 from upnext.serving.funnels import Funnels, Opened, load_funnels
 from upnext.serving.impressions import Impressions
 from upnext.serving.ingest import Ingest
+from upnext.serving.items import describe
 from upnext.serving.page_store import FILE as PAGES_FILE
 from upnext.serving.page_store import PageStore
 from upnext.serving.pages import Chain, Pages
@@ -32,6 +34,8 @@ from upnext.serving.question import Asked, Question, ask
 from upnext.stages import Observer
 from upnext.types import Int32, Slate
 from upnext.xray import number
+
+Witness = Callable[[Asked, Slate, Funnels], None]
 
 _LOG = logging.getLogger("upnext.serving")
 
@@ -119,6 +123,13 @@ class Engine:
                 self.funnels, self._meanwhile = fresh, None
             return True
 
+    def retune(self, config: Config) -> None:
+        """Serve under other weights and other settings of reranking from now on; requests under way end as before."""
+        with self._loading, self._refreshing:  # a version that is being loaded would come with the old ones
+            self.config, self.home = config, replace(self.home, config=config)
+            self.live.promises.retune(config.reranking.exploration)
+            self.funnels = self.funnels.retuned(config)
+
     def _load(self, version: str | None) -> Funnels:
         return load_funnels(self.home, self.live, _open(self.home, version), self._observers)
 
@@ -160,13 +171,15 @@ class Engine:
         """``answer`` to a Question of these fields."""
         return self.answer(Question(**asked))
 
-    def answer(self, question: Question, arrived: float | None = None) -> dict[str, Any]:
+    def answer(
+        self, question: Question, arrived: float | None = None, witness: Witness | None = None
+    ) -> dict[str, Any]:
         """What to show next. ``arrived`` is the time.perf_counter at which the question came: deadlines count from it.
 
-        Raises Invalid when the question makes no sense.
+        ``witness`` is shown how it came about. Raises Invalid when the question makes no sense.
         """
         question.check(self.config)
-        return self._page(Chain(question), arrived)
+        return self._page(Chain(question), arrived, witness)
 
     def next_page(self, recommendation_id: str, arrived: float | None = None) -> dict[str, Any]:
         """More of the same, without what its earlier pages have shown. Raises NotFound."""
@@ -204,6 +217,11 @@ class Engine:
         said = self._said(asked, slate, found, started, funnels)
         return {**said, "basis": "what everybody turned to lately", "degraded": []}
 
+    def ask(self, question: Question) -> Asked:
+        """A question as the funnel takes it, as of now. Raises Invalid when it makes no sense."""
+        question.check(self.config)
+        return self._ask(question)
+
     def explain(self, user_id: str, item_id: str, n: int = 10, surface: str = "") -> dict[str, Any]:
         """At which stage an item falls out for a user, or where it stands. Raises NotFound for an unknown item."""
         item = self.ingest.known_item(item_id)
@@ -213,19 +231,9 @@ class Engine:
 
     def item(self, item_id: str) -> dict[str, Any]:
         """What the views know of an item. Raises NotFound."""
-        code, catalogue = self.ingest.known_item(item_id), self.live.catalogue()
-        categories = [self.live.catalogue.categories.names[c] for c in catalogue.category[code].tolist() if c >= 0]
-        author, duration = int(catalogue.author[code]), float(catalogue.duration[code])
-        return {
-            "item_id": item_id,
-            "title": catalogue.title[code] or None,
-            "author": self.live.catalogue.authors.names[author] if author >= 0 else None,
-            "categories": categories,
-            "duration": number(duration),
-            "published_at": int(catalogue.published_at[code]) or None,
-            "available": bool(catalogue.available[code]),
-            "impressions": int(self.live.state.impressions(np.array([code], np.int32))[0]),
-        }
+        code = self.ingest.known_item(item_id)
+        impressions = int(self.live.state.impressions(np.array([code], np.int32))[0])
+        return {**describe(self.live, code), "impressions": impressions}
 
     def health(self) -> dict[str, Any]:
         """What this engine can answer with."""
@@ -242,7 +250,7 @@ class Engine:
 
     # -- one answer
 
-    def _page(self, chain: Chain, arrived: float | None) -> dict[str, Any]:
+    def _page(self, chain: Chain, arrived: float | None, witness: Witness | None = None) -> dict[str, Any]:
         started = time.perf_counter() if arrived is None else arrived
         question, funnels = chain.question, self.funnels
         if question.user_id is not None:
@@ -258,6 +266,8 @@ class Engine:
         self._pages.remember(said["recommendation_id"], chain)
         if question.log_impressions and question.user_id is not None:
             self.impressions.put(found.shown(asked, said["recommendation_id"], funnels.version))
+        if witness is not None:
+            witness(asked, slate, funnels)
         return said
 
     def _warm(self, funnels: Funnels) -> None:

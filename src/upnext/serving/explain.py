@@ -14,9 +14,13 @@ from upnext.types import Candidates, Requests, Slate
 from upnext.xray import SCORE, number, path_of, predictions
 
 
-def explain(asked: Asked, item: int, funnels: Funnels, live: Live) -> dict[str, Any]:
-    """The x-ray of one item for one question. Nothing is logged, and no deadline cuts anything off."""
-    slate = funnels.whole(asked.requests, None, observe=False)
+def explain(asked: Asked, item: int, funnels: Funnels, live: Live, slate: Slate | None = None) -> dict[str, Any]:
+    """The x-ray of one item for one question. Nothing is logged.
+
+    Of the ``slate`` that was the answer, or else of one that is made for this, which no deadline cuts off.
+    """
+    if slate is None:
+        slate = funnels.whole(asked.requests, None, observe=False)
     path = path_of(slate, item)
     catalogue = live.catalogue()
     if path["stage"] == "candidates" and not any(entry.startswith("ranking") for entry in slate.degraded):

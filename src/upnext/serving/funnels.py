@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upnext.build import Model, build, without_model
+from upnext.config import Config
 from upnext.errors import ArtifactError
 from upnext.home import Home
 from upnext.live import Live
@@ -45,6 +46,12 @@ class Funnels:
         if self.model.sources.two_tower is not None:
             self.model.sources.two_tower.remove(codes[~available])
 
+    def retuned(self, config: Config) -> Funnels:
+        """The same version under other weights and other settings of reranking."""
+        if self.model is None:
+            return self
+        return _around(self.model.retuned(config), self.manifest, self.whole.observers)
+
     def keep_up(self, now: int) -> None:
         """Make the lists that requests at ``now`` would have to make from the whole catalogue."""
         scorers = () if self.model is None else self.model.sources.scorers
@@ -57,15 +64,7 @@ class Funnels:
 Opened = tuple[Path, Manifest]  # a version whose files were checked
 
 
-def load_funnels(home: Home, live: Live, opened: Opened | None, observers: Sequence[Observer] = ()) -> Funnels:
-    """The funnels of a published version; None = without any. Raises ArtifactError when it is damaged or unfit."""
-    if opened is None:
-        plain = without_model(home.config, live, observers)
-        return Funnels(plain, plain, plain)
-    directory, manifest = opened
-    version = directory.name
-    model = build(home.config, live, directory, version, observers, manifest.items_revision)
-    _check_features(model)
+def _around(model: Model, manifest: Manifest | None, observers: Sequence[Observer]) -> Funnels:
     sources = model.funnel.sources
     reading_anchors = [(source, quota) for source, quota in sources if isinstance(source, PairScorer)]
     anchored = replace(model.funnel, sources=reading_anchors) if reading_anchors else model.funnel
@@ -81,6 +80,18 @@ def load_funnels(home: Home, live: Live, opened: Opened | None, observers: Seque
         observers=observers,
     )
     return Funnels(model.funnel, anchored, related, model, manifest)
+
+
+def load_funnels(home: Home, live: Live, opened: Opened | None, observers: Sequence[Observer] = ()) -> Funnels:
+    """The funnels of a published version; None = without any. Raises ArtifactError when it is damaged or unfit."""
+    if opened is None:
+        plain = without_model(home.config, live, observers)
+        return Funnels(plain, plain, plain)
+    directory, manifest = opened
+    version = directory.name
+    model = build(home.config, live, directory, version, observers, manifest.items_revision)
+    _check_features(model)
+    return _around(model, manifest, observers)
 
 
 def _check_features(model: Model) -> None:

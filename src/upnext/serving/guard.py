@@ -14,7 +14,8 @@ from upnext.serving.metrics import Metrics
 
 _LOG = logging.getLogger("upnext.serving")
 
-_OPEN = ("/v1/health/", "/health/")  # health needs no key
+# Health and the console's own files need no key; the report is asked for with a ticket.
+_OPEN = ("/v1/health/", "/health/", "/console/", "/v1/console/report/")
 
 
 class Guard:
@@ -52,7 +53,7 @@ class Guard:
             self._metrics.request(scope["method"], route, status, time.perf_counter() - started)
 
     def _allowed(self, scope: Scope) -> bool:
-        if self._expected is None or scope["path"].startswith(_OPEN):
+        if self._expected is None or scope["path"] == "/" or scope["path"].startswith(_OPEN):
             return True
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         return hmac.compare_digest(given, self._expected)

@@ -13,6 +13,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from upnext.serving.engine import Engine
 from upnext.serving.exploration_metrics import ExplorationMetrics
 from upnext.serving.ingest import Fates
+from upnext.serving.recent import Recent
 from upnext.types import Requests, Slate
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -36,7 +37,8 @@ class Metrics:
 
     name = "metrics"
 
-    def __init__(self) -> None:
+    def __init__(self, recent: Recent | None = None) -> None:
+        self._recent = recent
         self.registry = registry = CollectorRegistry()
         self._requests = Histogram(
             "upnext_request_seconds",
@@ -83,6 +85,8 @@ class Metrics:
         }
 
     def __call__(self, requests: Requests, slate: Slate) -> None:
+        if self._recent is not None:
+            self._recent.answer(slate)
         for stage in slate.trace:
             self._stage_of(stage.stage, stage.name).observe(stage.ms / 1000)
             if stage.error is not None:
@@ -96,6 +100,8 @@ class Metrics:
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         self._request_of(method, route, str(status)).observe(seconds)
+        if self._recent is not None:
+            self._recent.request(route, status, seconds)
 
     def shed(self, route: str) -> None:
         self._shed_of(route).inc()

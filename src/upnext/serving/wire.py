@@ -28,6 +28,7 @@ class Server:
         self.admission = Admission(serving.threads, serving.max_wait_ms / 1000, metrics.shed)
         self._reading = ThreadPoolExecutor(serving.threads, thread_name_prefix="answer")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="console")
         self._events = ThreadPoolExecutor(EVENT_THREADS, thread_name_prefix="events")
 
     async def read(self, request: Request, work: Callable[[], Any]) -> Response:
@@ -42,8 +43,12 @@ class Server:
         """For writes that may be under way at the same time: those that wait for each other become one."""
         return await _respond(self._events, work)
 
+    async def aside(self, work: Callable[[], Any]) -> Response:
+        """For what an operator asks, one thing at a time: searching millions of titles keeps no answer waiting."""
+        return await _respond(self._aside, work)
+
     def close(self) -> None:
-        for pool in (self._reading, self._writing, self._events):
+        for pool in (self._reading, self._writing, self._events, self._aside):
             pool.shutdown()
 
 

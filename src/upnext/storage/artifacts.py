@@ -126,6 +126,10 @@ class Models:
         history = self.history()
         return history[-1] if history else None
 
+    def manifest(self, version: str) -> Manifest:
+        """What a version says of itself; its files are not checked. Raises ArtifactError."""
+        return self._manifest(self.directory / version)
+
     def history(self) -> list[str]:
         """The versions in the order in which they became active; the last one serves.
 
