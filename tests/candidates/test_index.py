@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upnext.candidates.index import ItemIndex
+from upnext.candidates.index import ItemIndex, layout
 from upnext.errors import ArtifactError
 
 
@@ -43,6 +43,23 @@ def test_a_large_index_finds_nearly_all_and_respects_changes() -> None:
     assert np.mean(shares) > 0.95
     index.remove(codes[:50])
     assert not np.isin(index.search(queries, 50)[0], codes[:50]).any()
+
+
+def test_as_many_cells_are_searched_as_its_queries_need() -> None:
+    rng = np.random.default_rng(2)
+    vectors, asking = unit(rng, 30_000), unit(rng, 50)  # in no clusters at all
+    codes = np.arange(30_000, dtype=np.int32)
+
+    def recall(index: ItemIndex) -> float:
+        found, best = index.search(asking, 1000)[0], ItemIndex.build(codes, vectors).search(asking, 1000)[0]
+        return float(np.mean([np.isin(mine, all_).mean() for mine, all_ in zip(found, best, strict=True)]))
+
+    least = layout(30_000, 1000)[1]
+    assert recall(ItemIndex.build(codes, vectors, 1000, asking)) > 0.97
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("upnext.candidates.index.ENOUGH", 0.0)
+        few = ItemIndex.build(codes, vectors, 1000, asking)
+    assert recall(few) < 0.9, f"{least} cells would have been enough"
 
 
 def test_equal_scores_are_ordered_by_code_in_all_parts() -> None:

@@ -36,6 +36,9 @@ EXACT_BELOW = 50_000
 SEED = 1234
 SAMPLE, SWEEPS = 40, 8  # vectors a cell, and sweeps, of the k-means that places the cells
 AT_ONCE = 1 << 17  # vectors put in at once
+# As many cells are read as find this share of what all of them would find, to so many queries of so many items.
+ENOUGH, ASKING, BEST = 0.99, 64, 1000
+MOST = 8  # times what ``layout`` says, whatever is found: of vectors in no clusters nearly all cells would be needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +100,40 @@ class ItemIndex:
         return int(self._main.d)
 
     @classmethod
-    def build(cls, codes: Int32, vectors: Float32, exact_below: int = EXACT_BELOW) -> ItemIndex:
+    def build(
+        cls, codes: Int32, vectors: Float32, exact_below: int = EXACT_BELOW, asking: Float32 | None = None
+    ) -> ItemIndex:
         """Index ``vectors [n, d]`` of distinct items.
 
-        Exactly when there are few, by cells of 8-bit codes when there are many.
+        Exactly when there are few, by cells of 8-bit codes when there are many: as many cells of them are searched as
+        queries like ``asking [Q, d]`` need, by default such as the vectors themselves.
         """
         order = np.argsort(codes, kind="stable")
         size, nobody = vectors.shape[1], lambda items, message: None
-        return cls._build(codes[order], lambda rows: vectors[order[rows]], size, exact_below, nobody)
+        return cls._build(codes[order], lambda rows: vectors[order[rows]], size, exact_below, asking, nobody)
 
     @classmethod
     def build_of(
-        cls, codes: Int32, vectors: Vectors, exact_below: int = EXACT_BELOW, step: Step = lambda items, message: None
+        cls,
+        codes: Int32,
+        vectors: Vectors,
+        exact_below: int = EXACT_BELOW,
+        asking: Float32 | None = None,
+        step: Step = lambda items, message: None,
     ) -> ItemIndex:
         """The same of the vectors of these distinct items, which are read in parts; ``step`` hears of each."""
         codes = np.sort(codes)
-        return cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, exact_below, step)
+        return cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, exact_below, asking, step)
 
     @classmethod
     def _build(
-        cls, codes: Int32, read: Callable[[Int64], Float32], size: int, exact_below: int, step: Step
+        cls,
+        codes: Int32,
+        read: Callable[[Int64], Float32],
+        size: int,
+        exact_below: int,
+        asking: Float32 | None,
+        step: Step,
     ) -> ItemIndex:
         """``read(rows)`` gives vectors of the items ``codes[rows]``; codes rise."""
         codes = np.ascontiguousarray(codes, np.int32)
@@ -128,6 +145,11 @@ class ItemIndex:
             rows = np.arange(first, min(first + AT_ONCE, len(codes)))
             main.add(np.ascontiguousarray(read(rows), np.float32))
             step(len(rows), "")
+        if not exact:
+            step(0, "how many cells a search needs")
+            if asking is None or not len(asking):
+                asking = read(np.linspace(0, len(codes) - 1, ASKING).astype(np.int64))
+            probes = _enough(main, np.ascontiguousarray(asking[:ASKING], np.float32), probes)
         return cls(main, codes, probes)
 
     def search(self, queries: Float32, k: int) -> tuple[Int32, Float32]:
@@ -274,7 +296,7 @@ def _grown(state: _State, needed: int) -> _State:
 
 
 def layout(n: int, exact_below: int = EXACT_BELOW) -> tuple[int, int]:
-    """Cells of an index of n vectors, and how many of them a search reads; (0, 0) where it reads everything.
+    """Cells of an index of n vectors, and how many of them a search reads at least; (0, 0) where it reads everything.
 
     Cells are about two square roots of n, as a power of two.
     """
@@ -295,3 +317,17 @@ def _inverted_file(n: int, read: Callable[[Int64], Float32], size: int, cells: i
     rows = np.random.default_rng(SEED).choice(n, min(n, SAMPLE * cells), replace=False)
     index.train(np.ascontiguousarray(read(np.sort(rows)), np.float32))
     return index
+
+
+def _enough(index: Any, queries: Float32, probes: int) -> int:
+    """The cells to search, from ``probes`` on by doubling: towers little trained put users far from their items."""
+    k = min(BEST, max(1, index.ntotal // 10))
+    best = index.search(queries, k, params=faiss.SearchParametersIVF(nprobe=index.nlist))[1]
+    most = min(MOST * probes, int(index.nlist))
+    while probes < most:
+        found = index.search(queries, k, params=faiss.SearchParametersIVF(nprobe=probes))[1]
+        same = sum(len(np.intersect1d(mine, all_)) for mine, all_ in zip(found, best, strict=True))
+        if same >= ENOUGH * best.size:
+            break
+        probes = min(2 * probes, most)
+    return probes

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 
 from upnext.candidates.history import not_to_propose, preference
-from upnext.candidates.index import EXACT_BELOW, ItemIndex
+from upnext.candidates.index import ASKING, EXACT_BELOW, ItemIndex
 from upnext.candidates.nearest import nearest, pair_scores
 from upnext.candidates.remembered import Remembered
 from upnext.candidates.topk import none
@@ -168,7 +168,7 @@ class TwoTower:
                 self._meanwhile = []
                 codes = self._index.codes()
             try:
-                fresh = ItemIndex.build_of(codes, self._vectors, exact_below)
+                fresh = ItemIndex.build_of(codes, self._vectors, exact_below, self.latest_queries(ASKING))
             except BaseException:
                 self._meanwhile = None
                 raise

@@ -147,16 +147,25 @@ class TowerTrainer:
         items = self._compared(queries)
         vectors = self.item_vectors(items)
         seen = self.seen if items is None else replace(self.seen, item=_places(items, self.seen.item))
-        table = torch.from_numpy(np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors]))
         hits = 0
         for first in range(0, len(queries), 256):
             rows = queries[first : first + 256]
-            batch = batch_of(seen, rows + 1, self.config.history_size, 1)
-            with torch.no_grad():
-                history = functional.embedding(torch.from_numpy(batch.item.astype(np.int64) + 1), table)
-                users = self._embed_users(batch, history, np.zeros((len(rows), 1), np.float32))[:, 0].numpy()
+            users = self._asking(seen, rows, vectors)
             hits += int(np.count_nonzero(ranks(seen, rows, users @ vectors.T) < k))
         return hits / len(queries)
+
+    def user_vectors(self, rows: Int64, vectors: Float32) -> Float32:
+        """Unit user vectors ``[n, d]`` as of the visits ``rows [n]``, from all items' ``vectors [I, d]``."""
+        self.towers.eval()
+        return self._asking(self.seen, rows, vectors) if len(rows) else np.empty((0, vectors.shape[1]), np.float32)
+
+    def _asking(self, seen: Sequences, rows: Int64, vectors: Float32) -> Float32:
+        """User vectors before each of these rows; items of ``seen`` are rows of ``vectors``."""
+        batch = batch_of(seen, rows + 1, self.config.history_size, 1)
+        history = vectors[np.maximum(batch.item, 0)] * (batch.item >= 0)[..., None]
+        with torch.no_grad():
+            users = self._embed_users(batch, torch.from_numpy(history), np.zeros((len(rows), 1), np.float32))
+        return np.asarray(users[:, 0].numpy(), np.float32)
 
     def _compared(self, queries: Int64) -> Int64 | None:
         """The items among which recall looks, ascending; None for all. The same for the same queries."""

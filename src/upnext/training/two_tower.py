@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from upnext.candidates.index import ItemIndex
+from upnext.candidates.index import ASKING, ItemIndex
 from upnext.candidates.two_tower import ITEM_TOWER_FILE, SETTINGS_FILE, USER_TOWER_FILE, VECTORS_FILE
 from upnext.config import TwoTowerConfig
 from upnext.content import ATTRIBUTES, ItemContent, Vocabulary
@@ -34,11 +34,16 @@ from upnext.vectors import Vectors, save_vectors
 
 @dataclass(frozen=True, slots=True)
 class TwoTowerModel:
-    """Fitted towers. ``recall`` is on the validation slice, by epoch; ``vectors [I, d]`` are unit item vectors."""
+    """Fitted towers.
+
+    ``recall`` is on the validation slice, by epoch; ``vectors [I, d]`` are unit item vectors; ``asking [n, d]`` are
+    those of users as they will ask the index.
+    """
 
     user_tower: UserTower
     item_tower: ItemTower
     vectors: Float32
+    asking: Float32
     vocabulary: Vocabulary
     content: ItemContent
     config: TwoTowerConfig
@@ -56,7 +61,7 @@ class TwoTowerModel:
         served = Vectors.load(directory / VECTORS_FILE)
         codes = np.arange(len(served) if searched else 0, dtype=np.int32)
         with progress.track("item index", len(codes)) as step:
-            ItemIndex.build_of(codes, served, step=step).save(directory)
+            ItemIndex.build_of(codes, served, asking=self.asking, step=step).save(directory)
         self.vocabulary.save(directory)
         save_weights(directory, user_tower=self.user_tower, item_tower=self.item_tower)
         settings = {
@@ -112,7 +117,9 @@ def fit_two_tower(
                 trainer.refit(everything, step)
         with progress.track("item vectors", trainer.items) as step:
             vectors = trainer.item_vectors(step=step)
-    return TwoTowerModel(trainer.user_tower, trainer.item_tower, vectors, vocabulary, content, config, tuple(recall))
+        asking = trainer.user_vectors((queries if len(queries) else everything)[-ASKING:], vectors)
+    curve = tuple(recall)
+    return TwoTowerModel(trainer.user_tower, trainer.item_tower, vectors, asking, vocabulary, content, config, curve)
 
 
 @contextmanager
