@@ -105,7 +105,7 @@ class TwoTowerConfig(SourceConfig):
 
     quota: int = Field(600, description="At most this many candidates.", ge=0)
     embedding_size: int = Field(64, description="Size of user and item vectors.", ge=4, le=1024)
-    epochs: int = Field(12, description="At most; stops early when validation recall stops rising.", ge=1)
+    epochs: int = Field(24, description="At most; stops early when validation recall stops rising.", ge=1)
     max_steps: int = Field(2000, description="Fewer epochs where they would take more steps than this.", ge=1)
     batch_size: int = Field(1024, description="Examples a step.", ge=8)
     learning_rate: float = Field(2e-3, description="Adam's step.", gt=0)
@@ -241,7 +241,7 @@ class RankingConfig(Section):
     dropout: float = Field(0.1, description="On the experts' inputs.", ge=0, lt=1)
     id_dropout: float = Field(0.2, description="How often training hides an item's id from the ranker.", ge=0, le=1)
     candidates_per_event: int = Field(
-        32, description="Without impressions: source candidates beside each chosen item.", ge=2
+        64, description="Without impressions: a chosen item and source candidates beside it.", ge=2
     )
 
     @field_validator("tasks", mode="before")
@@ -334,7 +334,7 @@ class TrainingConfig(Section):
     )
     source_share: float = Field(
         0.5,
-        description="Sources fitted on this first share of the window score the ranker's examples.",
+        description="Sources fitted on this first share of the impressions score the ranker's examples.",
         gt=0,
         lt=1,
     )

@@ -13,7 +13,7 @@ from upnext.config import Config
 from upnext.features.replay import Replay
 from upnext.live import Live
 from upnext.storage.sqlite import SQLiteLog
-from upnext.training.choices import CHOICE_TASK, from_choices
+from upnext.training.choices import CHOICE_TASK, FOREMOST, from_choices
 from upnext.training.co_visitation import fit_co_visitation
 from upnext.training.data import TrainingData
 from upnext.training.examples import Examples
@@ -100,6 +100,18 @@ def test_each_request_is_the_chosen_item_and_others(world: World, examples: Exam
     assert np.mean([len(items) for _, _, items, _ in requests(examples)]) > 3
     assert (examples.position == -1).all()
     assert set(examples.labels) == {CHOICE_TASK}
+
+
+def test_rows_stand_for_all_the_candidates(examples: Examples) -> None:
+    """The chosen item and those that the sources put first for themselves, the others for the rest, all alike."""
+    assert examples.stands_for is not None
+    first = int(FOREMOST * (CONFIG.ranking.candidates_per_event - 1))
+    for start, end in zip(examples.moments.offsets[:-1], examples.moments.offsets[1:], strict=True):
+        stands_for = examples.stands_for[start:end]
+        assert (stands_for[: 1 + first] == 1).all()
+        assert (stands_for >= 1).all()
+        assert len(np.unique(stands_for[1 + first :])) <= 1
+    assert examples.stands_for.max() > 1
 
 
 def test_nothing_that_was_seen_is_in_an_example(world: World, examples: Examples) -> None:

@@ -1,7 +1,8 @@
 """What the ranker learns from when the log has no impressions: what was chosen next, among the sources' candidates.
 
 At the moment of each event the sources, fitted on earlier data, propose as they would in serving; the chosen item is
-the positive, a sample of the others the negatives. Events whose item no source proposed teach nothing about ranking
+the positive. Of the others those that the sources put first are all kept, for among them a slate is decided; of the
+rest a sample, each row of which stands for several. Events whose item no source proposed teach nothing about ranking
 and are left out.
 """
 
@@ -18,10 +19,12 @@ from upnext.features.replay import Moments, Replay
 from upnext.live import Live
 from upnext.training.examples import Examples
 from upnext.training.progress import Progress
-from upnext.types import Bool, Events, Int32, Int64, Ragged, Requests
+from upnext.types import Bool, Events, Float32, Int32, Int64, Ragged, Requests
 
 EVENTS_AT_ONCE = 256
 CHOICE_TASK = "click"
+SOURCES_SHARE = 0.8  # of the choices: the sources that score the lists must be nearly as good as those that will serve
+FOREMOST = 0.4  # of the rows beside a choice: those that the sources put first
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def from_choices(
     if len(positive) > most:
         positive = np.sort(random.choice(positive, most, replace=False))
     kept: list[int] = []
-    items, labels = [], []
+    items, labels, weights = [], [], []
     applied = 0
     with progress.track("candidates as of each event", len(positive)) as step:
         for start in range(0, len(positive), EVENTS_AT_ONCE):
@@ -87,6 +90,7 @@ def from_choices(
             kept += chunk[0]
             items += chunk[1]
             labels += chunk[2]
+            weights += chunk[3]
             step(len(rows), f"{len(kept):,} chosen among the candidates")
     rows = np.asarray(kept, np.int64)
     sizes = np.array([len(part) for part in items], np.int64)
@@ -100,7 +104,8 @@ def from_choices(
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
     )
     label = np.concatenate(labels) if labels else np.empty(0, np.float32)
-    return Examples(moments, events.surface[rows], np.full(len(item), -1, np.int16), {CHOICE_TASK: label})
+    stands_for = np.concatenate(weights) if weights else np.empty(0, np.float32)
+    return Examples(moments, events.surface[rows], np.full(len(item), -1, np.int16), {CHOICE_TASK: label}, stands_for)
 
 
 def _examples(
@@ -112,9 +117,8 @@ def _examples(
     config: Config,
     seen: Turned | None,
     random: np.random.Generator,
-) -> tuple[
-    list[int], list[np.ndarray[tuple[int], np.dtype[np.int32]]], list[np.ndarray[tuple[int], np.dtype[np.float32]]]
-]:
+) -> tuple[list[int], list[Int32], list[Float32], list[Float32]]:
+    """Rows of the log, and for each its items, which of them was chosen, and how many candidates each stands for."""
     user, now = events.user[rows], events.received_at[rows]
     acted, shown = replay.histories(user, np.searchsorted(events.received_at, now, side="left").astype(np.int64))
     live.state.advance(int(now[0]))
@@ -123,7 +127,12 @@ def _examples(
     proposals = {source.name: source(requests, quota) for source, quota in sources.enabled}
     quotas = {source.name: quota for source, quota in sources.enabled}
     candidates = merge(proposals, quotas, config.candidates.total)
-    kept, items, labels = [], [], []
+    kept: list[int] = []
+    items: list[Int32] = []
+    labels: list[Float32] = []
+    weights: list[Float32] = []
+    beside = config.ranking.candidates_per_event - 1
+    first = int(FOREMOST * beside)
     for request, row in enumerate(rows.tolist()):
         found = candidates.item[candidates.offsets[request] : candidates.offsets[request + 1]]
         chosen = events.item[row]
@@ -132,9 +141,11 @@ def _examples(
         others = found[found != chosen]
         if seen is not None:
             others = others[~seen.before(user[request : request + 1], others, row)]
-        size = min(config.ranking.candidates_per_event - 1, len(others))
-        sample = random.choice(others, size, replace=False)
+        foremost, rest = others[:first], others[first:]  # merged lists come in the order of the sources' ranks
+        sample = random.choice(rest, min(beside - len(foremost), len(rest)), replace=False)
+        each = len(rest) / max(len(sample), 1)
         kept.append(row)
-        items.append(np.concatenate([[chosen], sample]).astype(np.int32))
-        labels.append(np.concatenate([[1.0], np.zeros(size)]).astype(np.float32))
-    return kept, items, labels
+        items.append(np.concatenate([[chosen], foremost, sample]).astype(np.int32))
+        labels.append(np.concatenate([[1], np.zeros(len(foremost) + len(sample))]).astype(np.float32))
+        weights.append(np.concatenate([np.ones(1 + len(foremost)), np.full(len(sample), each)]).astype(np.float32))
+    return kept, items, labels, weights

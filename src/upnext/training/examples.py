@@ -27,6 +27,9 @@ class Examples:
     surface: Int16  # [B]
     position: Int16  # [N], -1 where unknown
     labels: Mapping[str, Float32]  # task -> [N]: 0/1, or seconds up to the task's cap
+    stands_for: Float32 | None = (
+        None  # [N], how many candidates like itself a row stands for; None = no lists of choices
+    )
 
     def __len__(self) -> int:
         return len(self.moments.item)
@@ -53,6 +56,7 @@ class Examples:
             self.surface[which],
             self.position[rows],
             {task: label[rows] for task, label in self.labels.items()},
+            None if self.stands_for is None else self.stands_for[rows],
         )
 
 

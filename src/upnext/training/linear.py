@@ -14,13 +14,18 @@ STEPS = 40
 
 
 def fit_linear(data: RankerData, columns: tuple[str, ...], feature_names: tuple[str, ...], seed: int) -> Linear:
-    """Logistic regression a binary task, least squares a column of seconds; L2 regularised, by L-BFGS."""
+    """Logistic regression a binary task, least squares a column of seconds; L2 regularised, by L-BFGS.
+
+    Rows that stand for several count as often.
+    """
     torch.manual_seed(seed)
     features = data.features[-ROWS:]
     mean, scale = features.mean(0), (1 / np.maximum(features.std(0), 1e-3)).astype(np.float32)
     normal = torch.from_numpy(np.clip((features - mean) * scale, -CLIP, CLIP))
     labels = torch.from_numpy(np.stack([_label(data, name)[-ROWS:] for name in columns], axis=1))
     binary = torch.tensor([name.startswith("p_") for name in columns])
+    every = np.ones(len(labels), np.float32) if data.stands_for is None else data.stands_for[-ROWS:]
+    share = torch.from_numpy(every / every.sum())[:, None]
     weights = torch.zeros(features.shape[1] + 1, len(columns), requires_grad=True)
     spread = torch.where(binary, 1.0, labels.std(0).clamp(min=1e-3))
     optimiser = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe")
@@ -30,7 +35,7 @@ def fit_linear(data: RankerData, columns: tuple[str, ...], feature_names: tuple[
         raw = normal @ weights[:-1] + weights[-1]
         logistic = torch.nn.functional.binary_cross_entropy_with_logits(raw, labels.clamp(0, 1), reduction="none")
         squares = (raw - labels / spread) ** 2
-        loss = torch.where(binary, logistic, squares).mean(0).sum() + 1e-4 * (weights[:-1] ** 2).sum()
+        loss = (torch.where(binary, logistic, squares) * share).sum() + 1e-4 * (weights[:-1] ** 2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

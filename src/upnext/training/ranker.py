@@ -16,6 +16,7 @@ from upnext.evaluation.metrics import auc, gauc, xauc
 from upnext.ranking.multi_task import RankerSpec
 from upnext.ranking.tokens import Tokens
 from upnext.training.calibration import platt
+from upnext.training.choice_lists import choice_loss, choice_ndcg
 from upnext.training.fitted_ranker import FittedRanker
 from upnext.training.item_encoder import ItemEncoder, content_tensors
 from upnext.training.progress import Progress
@@ -25,6 +26,7 @@ from upnext.training.weights import Weights
 from upnext.types import Float32, Int16, Int32, Int64, ragged_rows
 
 SECONDS_LOSS = 0.3
+LISTS_PACE = 2.0  # lists have one choice in many rows: batches of PACE squared times the rows, PACE times the rate
 HELD_ON_TO = 10.0  # weight of a calibration that is gone on from, in rows with an even chance of either label
 POSITION_PACE = 30.0  # learning rate of the positions, of that of the rest
 
@@ -44,6 +46,7 @@ class RankerData:
     attribute: Int32  # [B, A]
     surface: Int32  # [B]
     validation_from: int  # requests from here on are the validation slice
+    stands_for: Float32 | None = None  # [N], where a request is a list with a choice: candidates that a row stands for
 
     @property
     def batch(self) -> int:
@@ -61,7 +64,11 @@ def fit_ranker(
     seed: int,
     progress: Progress,
 ) -> FittedRanker:
-    """Train on the requests before ``validation_from``, stop when the rest no longer improves."""
+    """Train on the requests before ``validation_from``, stop when the rest no longer improves.
+
+    From lists of choices it learns a softmax over each list, and by the features alone: with the embeddings of items
+    and users it foretold its own period better and the next one worse (docs/quality.md).
+    """
     torch.manual_seed(seed)
     spec = RankerSpec(
         tuple(name for name, task in tasks.items() if task.kind == "binary"),
@@ -97,9 +104,8 @@ def continue_ranker(
     """
     torch.manual_seed(seed)
     encoder = ItemEncoder(vocabulary, config.embedding_size, config.id_dropout)
-    network = _untrained(
-        vocabulary, spec, config, [start.arrays[f"network.edges_{s}"] for s in range(len(spec.seconds_tasks))]
-    )
+    edges = [start.arrays[f"network.edges_{s}"] for s in range(len(spec.seconds_tasks))]
+    network = _untrained(vocabulary, spec, config, edges, embedded=True)  # or as the stored weights say
     start.into("encoder", encoder)
     start.into("network", network)
     curve: list[dict[str, float]] = []
@@ -111,7 +117,7 @@ def continue_ranker(
 
 
 def _untrained(
-    vocabulary: Vocabulary, spec: RankerSpec, config: RankingConfig, edges: Sequence[Float32]
+    vocabulary: Vocabulary, spec: RankerSpec, config: RankingConfig, edges: Sequence[Float32], embedded: bool
 ) -> RankerNetwork:
     return RankerNetwork(
         features=len(spec.feature_names),
@@ -129,6 +135,7 @@ def _untrained(
         heads=config.attention_heads,
         dropout=config.dropout,
         id_dropout=config.id_dropout,
+        embedded=embedded,
     )
 
 
@@ -137,7 +144,7 @@ def _network(
 ) -> RankerNetwork:
     rows = int(data.offsets[data.validation_from])
     edges = [seconds_edges(data.labels[name][:rows], tasks[name].cap) for name in spec.seconds_tasks]
-    network = _untrained(vocabulary, spec, config, edges)
+    network = _untrained(vocabulary, spec, config, edges, embedded=data.stands_for is None)
     train = data.features[:rows]
     network.mean.copy_(torch.from_numpy(train.mean(0)))
     network.scale.copy_(torch.from_numpy(1 / np.maximum(train.std(0), 1e-3)))
@@ -166,6 +173,8 @@ class _Fit:
         self.data, self.spec, self.network, self.encoder, self.config = data, spec, network, encoder, config
         self.random = np.random.default_rng(seed)
         self.content = content_tensors(content)
+        pace = 1.0 if data.stands_for is None else LISTS_PACE
+        self.rate, self.rows_a_step = pace * config.learning_rate, int(pace**2 * config.batch_size)
         tables = [network.user, network.attribute, network.surface, encoder.id, encoder.title, encoder.author]
         embedded, apart = {id(table.weight) for table in tables}, id(network.position.weight)
         every = [*network.parameters(), *encoder.parameters()]
@@ -174,14 +183,14 @@ class _Fit:
                 {"params": [p for p in every if id(p) not in embedded | {apart}], "weight_decay": 1e-4},
                 {"params": [p for p in every if id(p) in embedded], "weight_decay": 1e-3},
                 # Positions must not lag behind the features, which would else explain the clicks on top.
-                {"params": [network.position.weight], "weight_decay": 0.0, "lr": POSITION_PACE * config.learning_rate},
+                {"params": [network.position.weight], "weight_decay": 0.0, "lr": POSITION_PACE * self.rate},
             ],
-            lr=config.learning_rate,
+            lr=self.rate,
         )
 
     def run(self, progress: Progress, at_least: dict[str, float] | None = None) -> list[dict[str, float]]:
         """The curve by epoch; weights that validate no better than ``at_least`` are not kept."""
-        batches = -(-int(self.data.offsets[self.data.validation_from]) // self.config.batch_size)
+        batches = -(-int(self.data.offsets[self.data.validation_from]) // self.rows_a_step)
         total = batches * self.config.epochs
         steps = total + self.config.epochs + 1
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -227,10 +236,10 @@ class _Fit:
         return float(np.mean(losses))
 
     def _batches(self) -> list[Int64]:
-        """Requests in random order, cut so that each batch has about batch_size rows."""
+        """Requests in random order, cut so that each batch has about ``rows_a_step`` rows."""
         order = self.random.permutation(self.data.validation_from)
         rows = np.cumsum(np.diff(self.data.offsets)[order])
-        cuts = np.searchsorted(rows, np.arange(self.config.batch_size, rows[-1], self.config.batch_size))
+        cuts = np.searchsorted(rows, np.arange(self.rows_a_step, rows[-1], self.rows_a_step))
         return [batch for batch in np.split(order, np.unique(cuts)) if len(batch)]
 
     def _forward(self, requests: Int64) -> tuple[list[Tensor], Int64]:
@@ -266,6 +275,10 @@ class _Fit:
     def _loss(self, logits: list[Tensor], rows: Int64) -> Tensor:
         data, spec = self.data, self.spec
         loss, logits = torch.zeros(()), self._positioned(logits, rows)
+        if data.stands_for is not None:
+            (choice,) = spec.binary_tasks
+            weight = torch.from_numpy(data.stands_for[rows])
+            return choice_loss(logits[0][:, 0], torch.from_numpy(data.labels[choice][rows]), weight)
         if spec.binary_tasks:
             stacked = torch.cat(logits[: len(spec.binary_tasks)], dim=1)
             labels = np.stack([data.labels[name][rows] for name in spec.binary_tasks], axis=1)
@@ -315,6 +328,11 @@ class _Fit:
         if not len(requests):
             return {"score": 0.0}
         columns, rows = self._predict(requests, positioned=True)
+        if self.data.stands_for is not None:
+            (choice,) = self.spec.binary_tasks
+            label, stands_for = self.data.labels[choice][rows], self.data.stands_for[rows]
+            quality = choice_ndcg(columns[0], label, stands_for)
+            return {"choice ndcg": quality, "score": quality}
         user = ragged_rows(self.data.offsets)[rows]
         owner = self.data.user[user] if (self.data.user > 0).any() else user
         found: dict[str, float] = {}

@@ -85,6 +85,7 @@ def ranker_data(
         request_features=request_features(groups(config.features, live.roles)),
         position=examples.position,
         labels=examples.labels,
+        stands_for=examples.stands_for,
         history=Tokens(*(np.concatenate([getattr(part, name) for part in parts]) for name in Tokens.__slots__)),
         **{name: np.concatenate([part[name] for part in inputs]) for name in ("user", "attribute", "surface")},
         validation_from=max(1, int(batch * (1 - config.training.validation_share))),

@@ -29,6 +29,7 @@ class RankerNetwork(nn.Module):
     mean: Tensor
     scale: Tensor
     powers: Tensor
+    embedded: Tensor
     platt: Tensor
 
     def __init__(
@@ -49,8 +50,12 @@ class RankerNetwork(nn.Module):
         dropout: float,
         id_dropout: float,
         user_size: int = 16,
+        embedded: bool = True,
     ) -> None:
-        """``edges[s]`` are the bin edges in seconds of task s, from 0 to its cap."""
+        """``edges[s]`` are the bin edges in seconds of task s, from 0 to its cap.
+
+        Not ``embedded``, it judges by the features alone: whatever is learned of items and users as such counts 0.
+        """
         super().__init__()
         tasks = len(binary_tasks) + len(seconds_tasks)
         inner = max(heads, item_size // heads * heads)
@@ -85,6 +90,7 @@ class RankerNetwork(nn.Module):
         # One logit a position and task, learned beside the network; row 0 = unknown position, kept at 0.
         self.position = nn.Embedding(POSITIONS + 1, tasks, padding_idx=0)
         nn.init.zeros_(self.position.weight)
+        self.register_buffer("embedded", torch.tensor(float(embedded)))
         self.register_buffer("platt", torch.tensor([[1.0, 0.0]] * max(self.binary, 1)))
         for s, edge in enumerate(edges):
             self.register_buffer(f"edges_{s}", torch.from_numpy(np.asarray(edge, np.float32)))
@@ -142,9 +148,10 @@ class RankerNetwork(nn.Module):
         attended = self._attend(self.query(item), tokens, known, row)
         candidate = self.candidate(item)
         normal = self._normal(features, slice(self.request_features, None))
-        inputs = self.dropout(torch.cat([normal, candidate, attended, candidate * attended], dim=1))
+        known_of_item = self.embedded * torch.cat([candidate, attended, candidate * attended], dim=1)
+        inputs = self.dropout(torch.cat([normal, known_of_item], dim=1))
         about = self.dropout(self._normal(request, slice(self.request_features)))
-        person = self._user(tokens, known, user, attribute, surface)
+        person = self.embedded * self._user(tokens, known, user, attribute, surface)
         shift = self.of_row.bias + self.of_request(torch.cat([about, person], dim=1))
         mixed = self._experts(inputs, shift if row is None else shift.index_select(0, row))
         return [tower(mixed[:, t]) for t, tower in enumerate(self.towers)]

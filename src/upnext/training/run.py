@@ -28,7 +28,7 @@ from upnext.home import Home
 from upnext.live import Live
 from upnext.storage.artifacts import Manifest
 from upnext.training.against_active import Comparison, Held, compare
-from upnext.training.choices import CHOICE_TASK, from_choices
+from upnext.training.choices import CHOICE_TASK, SOURCES_SHARE, from_choices
 from upnext.training.data import TrainingData
 from upnext.training.examples import Examples, from_impressions, learnable
 from upnext.training.fit import ExampleKind, Fit, architecture
@@ -143,10 +143,11 @@ def _fit(data: TrainingData, config: Config, draft: Path, progress: Progress) ->
 
 
 def _split(data: TrainingData, config: Config) -> int:
-    """The moment until which the early sources learn: source_share of the impressions, else of the choices."""
+    """The moment until which the early sources learn: source_share of the impressions, else most of the choices."""
     impressions = np.flatnonzero(data.live.roles.is_impression[data.events.type])
-    of = impressions if len(impressions) >= FEWEST_IMPRESSIONS else data.positive_rows(data.events)
-    return int(np.quantile(data.events.received_at[of], config.training.source_share))
+    if len(impressions) >= FEWEST_IMPRESSIONS:
+        return int(np.quantile(data.events.received_at[impressions], config.training.source_share))
+    return int(np.quantile(data.events.received_at[data.positive_rows(data.events)], SOURCES_SHARE))
 
 
 def _from_impressions(
