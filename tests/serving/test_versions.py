@@ -63,7 +63,7 @@ def test_requests_under_way_end_on_one_version_while_versions_change(home: Home)
 
         def ask(user: str) -> None:
             while not done.is_set():
-                answers.append(engine.recommend(user_id=user, n=10, log_impressions=False))
+                answers.append(engine.recommend(user_id=user, n=10, log_impressions=False, deadline_ms=60_000))
 
         threads = [threading.Thread(target=ask, args=(f"u{n}",)) for n in range(2)]
         for thread in threads:
@@ -78,7 +78,7 @@ def test_requests_under_way_end_on_one_version_while_versions_change(home: Home)
     assert taken == 6
     assert {answer["model_version"] for answer in answers} == set(versions)
     assert all(len(answer["items"]) == 10 for answer in answers)
-    assert not [reason for answer in answers for reason in answer["degraded"] if "deadline" not in reason]
+    assert not [reason for answer in answers for reason in answer["degraded"]]
 
 
 def test_half_written_and_damaged_versions_are_never_served(home: Home) -> None:
