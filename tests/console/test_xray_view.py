@@ -17,6 +17,7 @@ def number(text: str) -> float:
 
 def test_the_numbers_equal_the_trace_of_the_answer(visit: Visit, shared: Server) -> None:
     page = visit(shared).page
+    served(page)  # else its first answer may be caught, and is gone with the reload
     with page.expect_response("**/v1/console/page") as caught:
         page.reload()
     answer = caught.value.json()
