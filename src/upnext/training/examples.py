@@ -27,9 +27,7 @@ class Examples:
     surface: Int16  # [B]
     position: Int16  # [N], -1 where unknown
     labels: Mapping[str, Float32]  # task -> [N]: 0/1, or seconds up to the task's cap
-    stands_for: Float32 | None = (
-        None  # [N], how many candidates like itself a row stands for; None = no lists of choices
-    )
+    stands_for: Float32 | None = None  # [N], in lists of choices: how many candidates like itself a row stands for
 
     def __len__(self) -> int:
         return len(self.moments.item)

@@ -16,7 +16,7 @@ from upnext.evaluation.metrics import auc, gauc, xauc
 from upnext.ranking.multi_task import RankerSpec
 from upnext.ranking.tokens import Tokens
 from upnext.training.calibration import platt
-from upnext.training.choice_lists import choice_loss, choice_ndcg
+from upnext.training.choice_loss import choice_loss, choice_ndcg
 from upnext.training.fitted_ranker import FittedRanker
 from upnext.training.item_encoder import ItemEncoder, content_tensors
 from upnext.training.progress import Progress

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upnext.training.choice_lists import choice_loss, choice_ndcg
+from upnext.training.choice_loss import choice_loss, choice_ndcg
 
 row = st.tuples(st.integers(-20, 20), st.integers(1, 40))
 lists = st.lists(st.lists(row, min_size=1, max_size=6), min_size=1, max_size=5)
