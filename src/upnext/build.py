@@ -21,6 +21,7 @@ from upnext.content import ItemContent, Vocabulary, encode_items, encode_surface
 from upnext.features.hydrate import SourceScores, StateFeatures
 from upnext.live import Live
 from upnext.pipeline import Funnel
+from upnext.ranking.choice import Choice, WithChoice
 from upnext.ranking.item_vectors import ItemVectors
 from upnext.ranking.linear import Linear
 from upnext.ranking.multi_task import SCORER_FILE, MultiTask, RankerSpec, open_session
@@ -32,7 +33,7 @@ from upnext.reranking.filters import Available, Blocked, Excluded, InCategories,
 from upnext.reranking.freshness import FreshnessBoost
 from upnext.reranking.mmr import MMR
 from upnext.reranking.similarity import Similarity
-from upnext.stages import Boost, Filter, Hydrator, Observer, PairScorer, Reranker, Source
+from upnext.stages import Boost, Filter, Hydrator, Observer, PairScorer, Ranker, Reranker, Source
 from upnext.types import Float32, Int32, Requests
 
 SOURCES_FOLDER = "sources"
@@ -237,7 +238,7 @@ def build(
         sources=sources.enabled,
         filters=filters(config, live),
         hydrators=hydrators(config, live, sources.scorers),
-        rankers=(ranker, Linear.load(folder, spec.columns, spec.feature_names)),
+        rankers=_with_choice(live, folder, (ranker, Linear.load(folder, spec.columns, spec.feature_names))),
         value=_value(config, spec),
         boosts=boosts(config, live),
         rerankers=rerankers(config, live, vectors),
@@ -251,7 +252,13 @@ def build(
 
 
 def _value(config: Config, spec: RankerSpec) -> WeightedSum:
-    return WeightedSum(lambda: {name: task.weight for name, task in config.ranking.tasks.items()}, task_columns(spec))
+    tasks, power = config.ranking.tasks, config.ranking.choice_power
+    return WeightedSum(lambda: {name: task.weight for name, task in tasks.items()}, task_columns(spec), power)
+
+
+def _with_choice(live: Live, folder: Path, rankers: tuple[MultiTask, Linear]) -> tuple[Ranker, ...]:
+    choice = Choice.load(folder, rankers[0].spec.feature_names)
+    return rankers if choice is None else tuple(WithChoice(each, choice, live.promises.urgency) for each in rankers)
 
 
 def task_columns(spec: RankerSpec) -> dict[str, str]:

@@ -105,8 +105,8 @@ class TwoTowerConfig(SourceConfig):
 
     quota: int = Field(600, description="At most this many candidates.", ge=0)
     embedding_size: int = Field(64, description="Size of user and item vectors.", ge=4, le=1024)
-    epochs: int = Field(24, description="At most; stops early when validation recall stops rising.", ge=1)
-    max_steps: int = Field(2000, description="Fewer epochs where they would take more steps than this.", ge=1)
+    epochs: int = Field(32, description="At most; stops early when validation recall stops rising.", ge=1)
+    max_steps: int = Field(4000, description="Fewer epochs where they would take more steps than this.", ge=1)
     batch_size: int = Field(1024, description="Examples a step.", ge=8)
     learning_rate: float = Field(2e-3, description="Adam's step.", gt=0)
     negatives: int = Field(1024, description="Uniform negatives shared by a batch, besides the in-batch ones.", ge=1)
@@ -241,7 +241,10 @@ class RankingConfig(Section):
     dropout: float = Field(0.1, description="On the experts' inputs.", ge=0, lt=1)
     id_dropout: float = Field(0.2, description="How often training hides an item's id from the ranker.", ge=0, le=1)
     candidates_per_event: int = Field(
-        64, description="Without impressions: a chosen item and source candidates beside it.", ge=2
+        64, description="Of a list of choices: a chosen item and source candidates beside it.", ge=2
+    )
+    choice_power: float = Field(
+        0.1, description="How much value is held to what people choose among candidates; 0 = not.", ge=0, le=4
     )
 
     @field_validator("tasks", mode="before")

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upnext.candidates.index import ItemIndex, layout
+from upnext.candidates.index import COARSER, ItemIndex, layout
 from upnext.errors import ArtifactError
+from upnext.vectors import Vectors
 
 
 def unit(rng: np.random.Generator, n: int, size: int = 16) -> np.ndarray:
@@ -60,6 +61,22 @@ def test_as_many_cells_are_searched_as_its_queries_need() -> None:
         patch.setattr("upnext.candidates.index.ENOUGH", 0.0)
         few = ItemIndex.build(codes, vectors, 1000, asking)
     assert recall(few) < 0.9, f"{least} cells would have been enough"
+
+
+def test_an_index_that_is_not_to_last_has_fewer_cells_and_finds_as_much() -> None:
+    rng = np.random.default_rng(3)
+    stored, asking = Vectors(unit(rng, 20_000)), unit(rng, 20)
+    codes = np.arange(20_000, dtype=np.int32)
+    lasting, brief, exact = (
+        ItemIndex.build_of(codes, stored, exact_below=limit, asking=asking, lasting=lasts)
+        for limit, lasts in ((1000, True), (1000, False), (100_000, True))
+    )
+    assert brief.cells == lasting.cells // COARSER
+    assert exact.cells == 0
+    best = exact.search(asking, 500)[0]
+    for index in (lasting, brief):
+        found = index.search(asking, 500)[0]
+        assert np.mean([np.isin(mine, all_).mean() for mine, all_ in zip(found, best, strict=True)]) > 0.97
 
 
 def test_equal_scores_are_ordered_by_code_in_all_parts() -> None:

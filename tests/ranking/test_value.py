@@ -54,3 +54,22 @@ def test_predictions_that_are_not_finite_add_nothing() -> None:
 
 def test_no_rows() -> None:
     assert weighted_sum({"click": np.empty(0)}, {"click": 1.0}, 0).shape == (0,)
+
+
+def test_what_hardly_anybody_would_choose_is_worth_less() -> None:
+    table = rows(p_click=[0.5, 0.5, 0.5, 0.5], choice=[1.0, 0.25, 0.0625, 1e-30])
+    for power, expected in (
+        (0.0, [0.5, 0.5, 0.5, 0.5]),
+        (0.5, [0.5, 0.25, 0.125, 0.0]),
+        (1.0, [0.5, 0.125, 0.03125, 0.0]),
+    ):
+        found = WeightedSum(lambda: {"click": 1.0}, COLUMNS, power)(requests(1, 10), table)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert found.dtype == np.float32
+    against = WeightedSum(lambda: {"click": -1.0}, COLUMNS, 0.5)(requests(1, 10), table)
+    np.testing.assert_allclose(against, [-0.5, -0.75, -0.875, -1.0], atol=1e-6)
+
+
+def test_without_choices_the_power_changes_nothing() -> None:
+    value = WeightedSum(lambda: {"click": 1.0}, COLUMNS, 0.5)
+    assert value(requests(1, 10), rows(p_click=[0.5, 0.25])).tolist() == [0.5, 0.25]

@@ -13,7 +13,7 @@ from upnext.config import Config
 from upnext.features.replay import Replay
 from upnext.live import Live
 from upnext.storage.sqlite import SQLiteLog
-from upnext.training.choices import CHOICE_TASK, FOREMOST, from_choices
+from upnext.training.choices import CHOICE_TASK, FOREMOST, Chosen, from_choices
 from upnext.training.co_visitation import fit_co_visitation
 from upnext.training.data import TrainingData
 from upnext.training.examples import Examples
@@ -174,3 +174,28 @@ def test_where_the_watched_is_shown_again_repeats_teach_too(world: World, exampl
         for user, now, items, _ in requests(found)
     )
     assert repeats > 50
+
+
+def test_a_choice_is_of_the_moment_at_which_its_slate_was_asked_for(tmp_path: Path) -> None:
+    """Several acts on one impression are one choice, which knows nothing of having been shown; others are their own."""
+    log = SQLiteLog(tmp_path / "log.db")
+    rows = [
+        ("impression", "u0", "i0", 10, "r1"),
+        ("impression", "u0", "i1", 10, "r1"),
+        ("click", "u0", "i1", 20, "r1"),
+        ("like", "u0", "i1", 30, "r1"),
+        ("click", "u0", "i5", 40, None),  # nobody showed it
+        ("impression", "u1", "i1", 50, None),
+        ("watch", "u1", "i1", 60, None),  # of the latest impression
+    ]
+    columns = ["event_type", "user_id", "item_id", "happened_at", "recommendation_id"]
+    frame = pl.DataFrame(rows, schema=columns, orient="row").with_columns(
+        happened_at=START + pl.col("happened_at") * MINUTE, value=pl.when(pl.col("event_type") == "watch").then(60.0)
+    )
+    log.append_events(frame)
+    live = Live(log, CONFIG, events=False)
+    found = Chosen.of(live.all_events(), live.roles, np.array([2, 3, 4, 6]))
+    item = {name: code for code, name in enumerate(log.ids("item"))}
+    assert found.item.tolist() == [item["i1"], item["i5"], item["i1"]]
+    assert ((found.now - START) // MINUTE).tolist() == [10, 40, 50]
+    assert found.cut.tolist() == [0, 4, 5]

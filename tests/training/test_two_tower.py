@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests.candidates.towers import CONFIG, HOUR, LENGTH, RINGS, USERS, fit, world
-from upnext.candidates.index import ItemIndex
 from upnext.config import TwoTowerConfig
 from upnext.content import moved_rows
 from upnext.training.progress import Silent
@@ -16,7 +15,6 @@ from upnext.training.tower_trainer import TowerTrainer, sampled_softmax
 from upnext.training.two_tower import TwoTowerModel, fit_two_tower
 from upnext.training.user_tower import UserTower
 from upnext.training.weights import Weights
-from upnext.vectors import Vectors
 
 LAST_STEP = 7000 * HOUR
 
@@ -198,13 +196,3 @@ def test_recall_in_a_large_catalogue_looks_among_a_sample(monkeypatch: pytest.Mo
     assert few == trainer.recall(queries[queries < LENGTH])
     assert len(met) < trainer.items
     assert few >= trainer.recall(queries)  # fewer rivals: nearer to the top
-
-
-def test_a_model_that_only_scores_has_an_empty_index_and_the_same_vectors(model: TwoTowerModel, tmp_path: Path) -> None:
-    model.save(tmp_path / "scores", Silent(), searched=False)
-    model.save(tmp_path / "searched", Silent())
-    assert len(ItemIndex.load(tmp_path / "scores")) == 0
-    assert len(ItemIndex.load(tmp_path / "searched")) == len(model.vectors)
-    scores, searched = (Vectors.load(tmp_path / name / "item_vectors.npy") for name in ("scores", "searched"))
-    codes = np.arange(len(model.vectors), dtype=np.int32)
-    np.testing.assert_array_equal(scores[codes], searched[codes])

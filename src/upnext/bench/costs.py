@@ -73,6 +73,7 @@ class Seconds:
     scores_fixed: float = 1.25  # the early sources are loaded, and score the ranker's rows
     scores_item: float = 1.55e-6
     features_row: float = 15e-6  # features as of each moment
+    choices: float = 10.0  # some thousand lists of candidates, their features, and the fit
     als_event: float = 0.14e-6  # an event and sweep
     pairs_item: float = 0.12e-6  # co-visitation
     # A server's start until it is ready; the files' pages are not in memory.

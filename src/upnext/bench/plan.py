@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from upnext.bench.calibrate import Speed
 from upnext.bench.costs import MB, Costs
 from upnext.bench.home import BRIEF
-from upnext.candidates.index import SAMPLE, SWEEPS, layout
+from upnext.candidates.index import COARSER, SAMPLE, SWEEPS, layout
 from upnext.config import Config, TwoTowerConfig
 from upnext.errors import ConfigError
 from upnext.settings import load_config
 
 VECTOR = 64  # length of the vectors in the item index of a new home
-REFIT_EPOCHS = 2  # at most, of the towers, on everything
 DAY_S = 86_400
 
 
@@ -175,9 +174,11 @@ def _training(wanted: Wanted, config: Config, speed: Speed, costs: Costs) -> Tra
     ranker = config.ranking.epochs * math.ceil(learned / config.ranking.batch_size)
     steps = [
         *_sources(wanted, config, c.source_share, speed, costs),
+        ("item index, for now", _index_flops(i) / COARSER / s.index_flops / speed.matrix),
         ("features as of each moment", s.features_row * rows / speed.loops),
         ("source scores", (s.scores_fixed + s.scores_item * i) / speed.loops),
         ("ranker", ranker * (s.ranker_step + s.ranker_step_item * i) / speed.matrix),
+        ("choices", s.choices / speed.loops),
         *_sources(wanted, config, 1.0, speed, costs),
         ("item index", _index_flops(i) / s.index_flops / speed.matrix),
     ]
@@ -189,24 +190,22 @@ def _training(wanted: Wanted, config: Config, speed: Speed, costs: Costs) -> Tra
 def _sources(wanted: Wanted, config: Config, share: float, speed: Speed, costs: Costs) -> list[tuple[str, float]]:
     s, i, towers = costs.seconds, wanted.items, config.candidates.two_tower
     examples = costs.shares.examples * wanted.events * share
-    fit, refit, epochs = tower_steps(examples, towers, config.training.validation_share)
+    steps, epochs = tower_steps(examples, towers)
     step = s.tower_step + s.tower_step_item * i
     recall = s.tower_recall * min(i, s.tower_recall_items)
     return [
         ("ALS", config.candidates.als.epochs * s.als_event * wanted.events * share / speed.loops),
         ("co-visitation", s.pairs_item * i / speed.loops),
-        ("two-tower", (fit * step + epochs * recall) / speed.matrix),
-        ("two-tower, all", refit * step / speed.matrix),
+        ("two-tower", (steps * step + (epochs * recall if share < 1 else 0)) / speed.matrix),
         ("item vectors", s.vectors_item * i / speed.loops),
     ]
 
 
-def tower_steps(examples: float, config: TwoTowerConfig, held_out: float) -> tuple[int, int, int]:
-    """Steps of the towers' fit and of their last training on everything, and the epochs of the fit: at most."""
-    everything = max(1, math.ceil(examples / config.batch_size))
-    fitted = max(1, math.ceil(examples * (1 - held_out) / config.batch_size))
-    epochs, refit = (max(1, min(config.epochs, config.max_steps // steps)) for steps in (fitted, everything))
-    return fitted * epochs, everything * min(REFIT_EPOCHS, refit), epochs
+def tower_steps(examples: float, config: TwoTowerConfig) -> tuple[int, int]:
+    """Steps of the towers' fit, and its epochs: at most."""
+    steps = max(1, math.ceil(examples / config.batch_size))
+    epochs = max(1, min(config.epochs, config.max_steps // steps))
+    return steps * epochs, epochs
 
 
 def _index_flops(items: int) -> float:

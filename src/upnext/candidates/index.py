@@ -36,6 +36,7 @@ EXACT_BELOW = 50_000
 SEED = 1234
 SAMPLE, SWEEPS = 40, 8  # vectors a cell, and sweeps, of the k-means that places the cells
 AT_ONCE = 1 << 17  # vectors put in at once
+COARSER = 4  # cells of an index that is soon thrown away
 # As many cells are read as find this share of what all of them would find, to so many queries of so many items.
 ENOUGH, ASKING, BEST = 0.99, 64, 1000
 MOST = 8  # times what ``layout`` says, whatever is found: of vectors in no clusters nearly all cells would be needed
@@ -99,6 +100,11 @@ class ItemIndex:
         """Length of the vectors."""
         return int(self._main.d)
 
+    @property
+    def cells(self) -> int:
+        """How many cells the main part is divided into, 0 where a search reads everything."""
+        return int(self._main.nlist) if self._probes else 0
+
     @classmethod
     def build(
         cls, codes: Int32, vectors: Float32, exact_below: int = EXACT_BELOW, asking: Float32 | None = None
@@ -120,10 +126,15 @@ class ItemIndex:
         exact_below: int = EXACT_BELOW,
         asking: Float32 | None = None,
         step: Step = lambda items, message: None,
+        lasting: bool = True,
     ) -> ItemIndex:
-        """The same of the vectors of these distinct items, which are read in parts; ``step`` hears of each."""
+        """The same of the vectors of these distinct items, which are read in parts; ``step`` hears of each.
+
+        Not ``lasting``, it has a quarter of the cells: built in a quarter of the time, and slower to search.
+        """
         codes = np.sort(codes)
-        return cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, exact_below, asking, step)
+        coarser = 1 if lasting else COARSER
+        return cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, exact_below, asking, step, coarser)
 
     @classmethod
     def _build(
@@ -134,10 +145,11 @@ class ItemIndex:
         exact_below: int,
         asking: Float32 | None,
         step: Step,
+        coarser: int = 1,
     ) -> ItemIndex:
         """``read(rows)`` gives vectors of the items ``codes[rows]``; codes rise."""
         codes = np.ascontiguousarray(codes, np.int32)
-        cells, probes = layout(len(codes), exact_below)
+        cells, probes = (number // coarser for number in layout(len(codes), exact_below))
         exact = not cells
         step(0, "" if exact else f"{cells:,} cells are placed")
         main = faiss.IndexFlatIP(size) if exact else _inverted_file(len(codes), read, size, cells)

@@ -50,17 +50,22 @@ def _fit(requests: Requests, item: int, funnels: Funnels) -> dict[str, float | N
 
 
 def _had_it_been_ranked(requests: Requests, item: int, slate: Slate, funnel: Funnel) -> dict[str, Any]:
-    """Its predictions and its place among what was considered."""
-    unproposed = np.full(1, np.nan, np.float32)
-    row = _one_row(item, {name: unproposed for name in slate.considered.columns if name.startswith(SCORE)})
-    features = np.concatenate([hydrator(requests, row) for hydrator in funnel.hydrators], axis=1)
-    row = row.with_features(features, tuple(name for hydrator in funnel.hydrators for name in hydrator.names))
-    row = row.with_columns(funnel.rankers[0](requests, row))
-    row = row.with_columns({"value": funnel.value(requests, row)})
-    utility = boosted(row["value"], [boost(requests, row) for boost in funnel.boosts])[0]
+    """Its predictions and its place, ranked with all that was considered."""
+    considered = slate.considered
+    scores = {
+        name: np.append(np.asarray(column, np.float32), np.float32(np.nan))
+        for name, column in considered.columns.items()
+        if name.startswith(SCORE)
+    }
+    rows = Candidates(np.append(considered.item, np.int32(item)), np.array([0, len(considered) + 1], np.int64), scores)
+    features = np.concatenate([hydrator(requests, rows) for hydrator in funnel.hydrators], axis=1)
+    rows = rows.with_features(features, tuple(name for hydrator in funnel.hydrators for name in hydrator.names))
+    rows = rows.with_columns(funnel.rankers[0](requests, rows))
+    rows = rows.with_columns({"value": funnel.value(requests, rows)})
+    utility = boosted(rows["value"], [boost(requests, rows) for boost in funnel.boosts])
     return {
-        "predictions": predictions(row, 0),
-        "value": number(row["value"][0]),
-        "utility": number(utility),
-        "place": int(np.count_nonzero(slate.considered["utility"] > utility)),
+        "predictions": predictions(rows, -1),
+        "value": number(rows["value"][-1]),
+        "utility": number(utility[-1]),
+        "place": int(np.count_nonzero(utility[:-1] > utility[-1])),
     }

@@ -28,6 +28,7 @@ from upnext.home import Home
 from upnext.live import Live
 from upnext.storage.artifacts import Manifest
 from upnext.training.against_active import Comparison, Held, compare
+from upnext.training.choice import FEWEST_LISTS, LISTS, fit_choice
 from upnext.training.choices import CHOICE_TASK, SOURCES_SHARE, from_choices
 from upnext.training.data import TrainingData
 from upnext.training.examples import Examples, from_impressions, learnable
@@ -122,16 +123,18 @@ def _fit(data: TrainingData, config: Config, draft: Path, progress: Progress) ->
     early = draft / "early"
     shown = _from_impressions(data, config, progress)
     progress.say("Sources, on the first part of the window: their scores become features")
-    fit_sources(data, vocabulary, split, config, early, seed, progress, searched=shown is None)
+    first = fit_sources(data, vocabulary, split, config, early, seed, progress)
     kind: ExampleKind = "choices" if shown is None else "impressions"
     examples, tasks = shown or _from_choices(data, config, replay, early, split, progress)
     progress.say(f"Ranker: {len(examples):,} rows, tasks {', '.join(tasks)}")
     curve, held = _fit_ranker(data, config, vocabulary, replay, examples, tasks, early, draft, split, progress)
+    if shown is not None:
+        _fit_choice(data, config, vocabulary, replay, held.names, early, draft, split, progress)
     shutil.rmtree(early)
     progress.say("Sources, on the whole window")
-    sources = fit_sources(data, vocabulary, data.until, config, draft, seed, progress)
+    sources = fit_sources(data, vocabulary, data.until, config, draft, seed, progress, earlier=first)
     return Fit(
-        metrics={"sources": sources, "ranker": {"rows": len(examples), "tasks": list(tasks), "curve": curve}},
+        metrics={"sources": sources.metrics(), "ranker": {"rows": len(examples), "tasks": list(tasks), "curve": curve}},
         tasks=tasks,
         feature_names=held.names,
         details={
@@ -207,6 +210,30 @@ def _fit_ranker(
     vocabulary.save(folder)
     fit_linear(rows, fitted.spec.columns, names, seed).save(folder)
     return fitted.curve, Held(examples, rows.features, names, replay).part(min(rows.validation_from, rows.batch - 1))
+
+
+def _fit_choice(
+    data: TrainingData,
+    config: Config,
+    vocabulary: Vocabulary,
+    replay: Replay,
+    names: tuple[str, ...],
+    early: Path,
+    draft: Path,
+    split: int,
+    progress: Progress,
+) -> None:
+    """How people chose among candidates, shown or not, since the early sources were fitted."""
+    live = data.live
+    rows = data.positive_rows(data.events)
+    rows = rows[data.events.received_at[rows] >= split]
+    sources = load_sources(config, live, early)
+    lists = from_choices(live, replay, data.events, rows, sources, config, config.training.seed, progress, LISTS)
+    if len(lists.moments.user) < FEWEST_LISTS:
+        progress.say(f"Choices among candidates are not learned from: only {len(lists.moments.user)}")
+        return
+    table = ranker_data(lists, replay, live, sources.scorers, split, vocabulary, config, progress)
+    fit_choice(table, names).save(draft / RANKER_FOLDER)
 
 
 def _manifest(

@@ -1,7 +1,12 @@
-"""Fits every enabled source on the feedback before a moment, into a folder that serving can load."""
+"""Fits every enabled source on the feedback before a moment, into a folder that serving can load.
+
+What comes after the moment, if anything does, tells the towers when to stop. Later, when everything is learned from,
+they train for as many epochs as were best then.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +21,26 @@ from upnext.training.progress import Progress
 from upnext.training.two_tower import fit_two_tower
 
 
+@dataclass(frozen=True, slots=True)
+class SourcesFit:
+    """What is worth noting of fitted sources."""
+
+    interactions: int
+    recall: tuple[float, ...]  # of the towers, by epoch, on what came after the moment; () = nothing did
+
+    @property
+    def best_epochs(self) -> int | None:
+        """How many epochs led to the best towers."""
+        return int(np.argmax(self.recall)) + 1 if self.recall else None
+
+    def metrics(self) -> dict[str, object]:
+        """As manifests have it."""
+        found: dict[str, object] = {"interactions": self.interactions}
+        if self.recall:
+            found["two_tower_validation_recall"] = [round(value, 5) for value in self.recall]
+        return found
+
+
 def fit_sources(
     data: TrainingData,
     vocabulary: Vocabulary,
@@ -24,32 +49,35 @@ def fit_sources(
     directory: Path,
     seed: int,
     progress: Progress,
-    searched: bool = True,
-) -> dict[str, object]:
-    """Write ``directory/sources/<name>`` for each model; returns what is worth noting in the manifest.
+    earlier: SourcesFit | None = None,
+) -> SourcesFit:
+    """Write ``directory/sources/<name>`` for each model.
 
-    Not ``searched``, they only score: the two-tower model gets no index.
+    ``earlier`` is a fit on a part, which found out how many epochs the towers need; without it, this is that fit, and
+    what it leaves behind is not meant to last.
     """
-    interactions, events = data.interactions(before)
+    interactions, _ = data.interactions(before)
     folder, c, threads = directory / SOURCES_FOLDER, config.candidates, config.training.threads
-    metrics: dict[str, object] = {"interactions": len(interactions)}
+    found = SourcesFit(len(interactions), () if earlier is None else earlier.recall)
     if c.als.enabled:
         fit_als(interactions, c.als, seed, threads, progress).save(folder / "als")
     if c.because_you_watched.enabled:
         fit_co_visitation(interactions, c.because_you_watched, progress).save(folder / "because_you_watched")
     if c.two_tower.enabled:
+        everything, events = data.interactions(data.until)
+        epochs = found.best_epochs or c.two_tower.epochs
         model = fit_two_tower(
-            interactions,
+            everything,
             data.content(vocabulary),
             vocabulary,
             data.attributes(vocabulary),
-            c.two_tower,
+            c.two_tower.model_copy(update={"epochs": epochs}),
             seed=seed,
             threads=threads,
             progress=progress,
             surface=data.surfaces(events, vocabulary),
-            validation_from=int(np.quantile(interactions.at, 1 - config.training.validation_share)),
+            validation_from=before if before < data.until else None,
         )
-        model.save(folder / "two_tower", progress, searched)
-        metrics["two_tower_validation_recall"] = [round(float(value), 5) for value in model.recall]
-    return metrics
+        model.save(folder / "two_tower", progress, lasting=earlier is not None)
+        found = replace(found, recall=found.recall or model.recall)
+    return found

@@ -36,7 +36,7 @@ from upnext.vectors import Vectors, save_vectors
 class TwoTowerModel:
     """Fitted towers.
 
-    ``recall`` is on the validation slice, by epoch; ``vectors [I, d]`` are unit item vectors; ``asking [n, d]`` are
+    ``recall`` is of the validation queries, by epoch; ``vectors [I, d]`` are unit item vectors; ``asking [n, d]`` are
     those of users as they will ask the index.
     """
 
@@ -49,19 +49,20 @@ class TwoTowerModel:
     config: TwoTowerConfig
     recall: tuple[float, ...]
 
-    def save(self, directory: Path, progress: Progress, searched: bool = True) -> None:
+    def save(self, directory: Path, progress: Progress, lasting: bool = True) -> None:
         """Write what serving needs: both towers (ONNX), item vectors, index, vocabulary, settings; and the weights.
 
-        Not ``searched``, the index is empty: such a model scores, and proposes nothing.
+        Not ``lasting``, the index is one that is quick to build.
         """
         directory.mkdir(parents=True, exist_ok=True)
         _export_user_tower(self.user_tower, self.config, directory / USER_TOWER_FILE)
         _export_item_tower(self.item_tower, self.content, directory / ITEM_TOWER_FILE)
         save_vectors(directory / VECTORS_FILE, [self.vectors], *self.vectors.shape)
         served = Vectors.load(directory / VECTORS_FILE)
-        codes = np.arange(len(served) if searched else 0, dtype=np.int32)
-        with progress.track("item index", len(codes)) as step:
-            ItemIndex.build_of(codes, served, asking=self.asking, step=step).save(directory)
+        codes = np.arange(len(served), dtype=np.int32)
+        with progress.track("item index" if lasting else "item index, for now", len(codes)) as step:
+            index = ItemIndex.build_of(codes, served, asking=self.asking, step=step, lasting=lasting)
+        index.save(directory)
         self.vocabulary.save(directory)
         save_weights(directory, user_tower=self.user_tower, item_tower=self.item_tower)
         settings = {
@@ -84,14 +85,14 @@ def fit_two_tower(
     progress: Progress,
     surface: Int32 | None = None,
     validation_from: int | None = None,
-    refit: bool = True,
+    refit: bool = False,
     start: Weights | None = None,
     users: Int32 | None = None,
 ) -> TwoTowerModel:
     """Train both towers on ``interactions``; rows of ``content`` are item codes, of ``user_attributes`` user codes.
 
-    ``surface`` are vocabulary codes, one an interaction. Visits from ``validation_from`` (Unix ms) on decide when
-    to stop (None = train all epochs); with ``refit`` a short last training takes them in.
+    ``surface`` are vocabulary codes, one an interaction. Visits from ``validation_from`` (Unix ms) on are not learned
+    from, and decide when to stop (None = train all epochs); with ``refit`` a short last training takes them in.
 
     With ``start`` the towers go on from stored weights, whose recall is the first of the curve; with ``users``
     they learn from the sequences of these alone.

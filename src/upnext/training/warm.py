@@ -19,6 +19,7 @@ from upnext.config import Config, TaskConfig
 from upnext.content import Vocabulary, grow_vocabulary, moved_rows
 from upnext.errors import HomeError
 from upnext.features.replay import Replay
+from upnext.ranking.choice import Choice
 from upnext.ranking.linear import Linear
 from upnext.ranking.multi_task import RankerSpec
 from upnext.storage.artifacts import Manifest, Models
@@ -32,6 +33,7 @@ from upnext.training.fit import Fit, architecture, learned_until
 from upnext.training.progress import Progress
 from upnext.training.ranker import RankerData, continue_ranker
 from upnext.training.ranker_data import ranker_data
+from upnext.training.sources import SourcesFit
 from upnext.training.two_tower import fit_two_tower
 from upnext.training.weights import Weights
 from upnext.types import Bool, Events, Int64
@@ -226,6 +228,8 @@ def _continue_ranker(
     fitted.save(folder)
     vocabulary.save(folder)
     Linear.load(before, start.spec.columns, start.spec.feature_names).save(folder)
+    if (choice := Choice.load(before, start.spec.feature_names)) is not None:
+        choice.save(folder)
     return fitted.curve
 
 
@@ -241,7 +245,7 @@ def _continue_sources(
     interactions, events = data.interactions(data.until)
     c, threads, seed = config.candidates, config.training.threads, config.training.seed
     before, folder = start.folder / SOURCES_FOLDER, draft / SOURCES_FOLDER
-    metrics: dict[str, object] = {"interactions": len(interactions)}
+    recall: tuple[float, ...] = ()
     if c.als.enabled:
         again = c.als.model_copy(update={"epochs": min(SWEEPS, c.als.epochs)})
         factors = ALSFactors.load(before / "als")
@@ -255,9 +259,9 @@ def _continue_sources(
         model = fit_two_tower(
             interactions, data.content(vocabulary), vocabulary, data.attributes(vocabulary), once, seed=seed,
             threads=threads, progress=progress, surface=data.surfaces(events, vocabulary),
-            validation_from=max(int(late), start.manifest.until_ms),
+            validation_from=max(int(late), start.manifest.until_ms), refit=True,
             start=Weights.load(before / "two_tower", rows), users=np.unique(interactions.user[new]),
         )  # fmt: skip
         model.save(folder / "two_tower", progress)
-        metrics["two_tower_validation_recall"] = [round(float(value), 5) for value in model.recall]
-    return metrics
+        recall = model.recall
+    return SourcesFit(len(interactions), recall).metrics()
