@@ -52,12 +52,14 @@ CONFINED = {
     "uvicorn": ("serving/",),
     "prometheus_client": ("serving/",),
     "sqlite3": ("storage/",),
+    "adbc_driver_manager": ("storage/postgres_client.py",),
+    "adbc_driver_postgresql": ("storage/postgres_client.py",),
     "faiss": ("candidates/",),
     "numba": ("compiled.py",),
     "onnxruntime": ("candidates/", "ranking/", "training/"),
     "scipy": ("training/",),
 }
-HEAVY = ("torch", "implicit", "onnx", "onnxscript", "matplotlib", "scipy.sparse")
+HEAVY = ("torch", "implicit", "onnx", "onnxscript", "matplotlib", "scipy.sparse", "adbc_driver_postgresql")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]

@@ -29,5 +29,11 @@ class StorageError(UpnextError):
     pass
 
 
+class StorageUnavailable(StorageError):
+    """Just now: the same call may succeed in a moment, as when a database is started again."""
+
+    retry_after_s = 1
+
+
 class ArtifactError(UpnextError):
     pass

@@ -159,7 +159,7 @@ def test_what_is_acknowledged_is_seen_by_another_process(tmp_path: Path) -> None
 
 def test_commits_are_synchronous(tmp_path: Path) -> None:
     log = SQLiteLog(tmp_path / "log.db")
-    with log._connection() as db:
+    with log.connection() as db:
         assert db.execute("PRAGMA synchronous").fetchone() == (2,)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     log.close()
@@ -258,7 +258,8 @@ def test_urls(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("postgresql://host/db", "unknown scheme 'postgresql'.*sqlite://"),
+        ("oracle://host/db", "unknown scheme 'oracle'.*sqlite://"),
+        ("postgres://me:secret@host/db", r"me:\*\*\*@host.*did you mean 'postgresql'"),
         ("sqlit:///x.db", "did you mean 'sqlite'"),
         ("var/log.db", "no URL.*sqlite:///var/log.db"),
         ("sqlite://", "names no file"),
@@ -277,11 +278,11 @@ def test_news_of_items_and_users_are_looked_up_not_searched_for(tmp_path: Path) 
     log.upsert_items(pl.DataFrame({"item_id": [f"i{n}" for n in range(50)]}))
     log.upsert_users(pl.DataFrame({"user_id": ["u"]}))
     _, revision = log.identity()
-    with log._connection() as db:
+    with log.connection() as db:
         db.set_trace_callback(plans.append)
     assert list(log.item_parts(revision)) == []
     assert log.read_users(revision).is_empty()
-    with log._connection() as db:
+    with log.connection() as db:
         db.set_trace_callback(None)
         asked = [plan for plan in plans if "FROM items" in plan or "FROM users" in plan]
         assert len(asked) == 2

@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from upnext.errors import ConfigError, StorageError
 from upnext.storage.log import Log
+from upnext.storage.postgres_url import redacted
 from upnext.storage.sqlite import SQLiteLog
+from upnext.storage.tables import Tables
 
 EXAMPLE = "sqlite:///var/log.db"
+BACKENDS = ("sqlite", "postgresql")
 
 
 def open_log(url: str, home: Path) -> Log:
     """Open the log that ``url`` names; a relative path is inside ``home``. ConfigError for an unknown URL."""
+    scheme, rest = _parsed(url)
+    if scheme == "postgresql":
+        from upnext.storage.postgres import PostgresLog  # the driver is an extra
+
+        return PostgresLog(rest)
+    return SQLiteLog(_sqlite_path(rest, home))
+
+
+def open_tables(url: str, home: Path, new: bool) -> Tables:
+    """The tables of the log that ``url`` names, to copy it whole; ``new`` ones may be made."""
+    scheme, rest = _parsed(url)
+    if scheme == "postgresql":
+        from upnext.storage.postgres_tables import PostgresTables
+
+        return PostgresTables(rest)
+    from upnext.storage.sqlite_tables import SQLiteTables
+
+    path = _sqlite_path(rest, home)
+    if not new and not path.exists():
+        raise StorageError(f"{path}: there is no log. Check the path; one in a home is named as {EXAMPLE}.")
+    return SQLiteTables(path)
+
+
+def _parsed(url: str) -> tuple[str, str]:
+    """The scheme, a known one, and what follows it."""
     scheme, sign, rest = url.partition("://")
     if not sign:
-        raise ConfigError(f"storage.log: {url!r} is no URL; expected one such as {EXAMPLE}")
+        raise ConfigError(f"storage.log: {redacted(url)!r} is no URL; expected one such as {EXAMPLE}")
     if scheme not in BACKENDS:
-        near = difflib.get_close_matches(scheme, list(BACKENDS), n=1)
+        near = difflib.get_close_matches(scheme, BACKENDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(f'{name}://' for name in BACKENDS)}"
-        raise ConfigError(f"storage.log: {url!r} has the unknown scheme {scheme!r}; {hint}")
-    return BACKENDS[scheme](rest, home)
+        raise ConfigError(f"storage.log: {redacted(url)!r} has the unknown scheme {scheme!r}; {hint}")
+    return scheme, rest
 
 
-def _open_sqlite(rest: str, home: Path) -> Log:
+def _sqlite_path(rest: str, home: Path) -> Path:
     """``/var/log.db`` is relative to the home; ``//data/log.db`` (four slashes in all) is absolute."""
     if not rest.startswith("/") or rest.rstrip("/") == "":
         raise ConfigError(
@@ -40,7 +67,4 @@ def _open_sqlite(rest: str, home: Path) -> Log:
         raise StorageError(
             f"{path.parent}: cannot be made ({error.strerror}). Check the path in storage.log."
         ) from error
-    return SQLiteLog(path)
-
-
-BACKENDS: Mapping[str, Callable[[str, Path], Log]] = {"sqlite": _open_sqlite}
+    return path

@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from upnext.errors import StorageError
+from upnext.storage.encoding import CACHED_IDS, TABLE_OF, Codes, remember
 from upnext.storage.event_lists import event_lists
 from upnext.storage.frames import conform, loaded
 from upnext.storage.log import (
@@ -31,10 +32,11 @@ from upnext.storage.log import (
 )
 from upnext.storage.sqlite_checkpoints import Checkpoints
 from upnext.storage.sqlite_schema import connect, explain, prepare
-from upnext.storage.sqlite_write import TABLE_OF, Write
+from upnext.storage.sqlite_write import Write
+from upnext.storage.tables import refuse_unfinished
 from upnext.types import Events
 
-_CACHED_IDS = 1_000_000  # ids kept in memory a kind, for encoding
+_CACHED_IDS = CACHED_IDS
 _ITEMS_A_PART = 50_000
 _NEVER = 2**62  # a revision that is never reached
 
@@ -53,17 +55,20 @@ _READ_DTYPES = (np.int64, np.int64, np.int64, np.int64, np.int64, np.float32, np
 class SQLiteLog:
     """``storage.log.Log`` in the file at ``path``, which is made when it does not exist."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, unfinished: bool = False) -> None:
+        """``unfinished`` opens also what a copy was begun into and not ended (``upnext.migrate``)."""
         self.path = Path(path)
         self._write_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = threading.Event()
         self._checkpoints = Checkpoints(self.path, connect, self._write_lock)
         self._nothing: dict[str, pl.DataFrame] = {}  # a table's frame without rows
-        self._codes: dict[IdKind, dict[str, int]] = {kind: {} for kind in TABLE_OF}
+        self._codes: Codes = {kind: {} for kind in TABLE_OF}
         try:
-            with self._connection() as db:
+            with self.connection() as db:
                 prepare(db, self.path)
+                if not unfinished:
+                    refuse_unfinished(dict(db.execute("SELECT name, value FROM meta")), str(self.path))
         except BaseException:
             self.close()
             raise
@@ -74,12 +79,12 @@ class SQLiteLog:
         lists = event_lists(events)
         if not lists["happened_at"]:
             return Appended(np.empty(0, np.int8))
-        with self._transaction() as write:
+        with self.transaction() as write:
             return Appended(write.append(lists, arriving))
 
     def read_events(self, after: int = -1, limit: int | None = None) -> Events:
         parts: list[Events] = []
-        with self._connection() as db:
+        with self.connection() as db:
             cursor = db.execute(_READ, (after, -1 if limit is None else limit))
             while rows := cursor.fetchmany(_READ_CHUNK):
                 columns = zip(zip(*rows, strict=True), _READ_DTYPES, strict=True)
@@ -89,24 +94,24 @@ class SQLiteLog:
         return Events.concat(parts) if parts else Events.empty()
 
     def last_offset(self) -> int:
-        with self._connection() as db:
+        with self.connection() as db:
             return int(db.execute("SELECT ifnull(max(offset), -1) FROM events").fetchone()[0])
 
     def marks(self) -> Marks:
-        with self._connection() as db:
+        with self.connection() as db:
             return Marks(*db.execute(_MARKS).fetchone())
 
     # -- items and users
 
     def upsert_items(self, items: pl.DataFrame) -> int:
         frame = conform(items, ITEM_SCHEMA, REQUIRED_ITEM)
-        with self._transaction() as write:
+        with self.transaction() as write:
             if "vector" in frame.columns:
                 write.check_vectors(frame["vector"])
             return write.upsert("item", frame)
 
     def delete_items(self, item_ids: Sequence[str]) -> int:
-        with self._transaction() as write:
+        with self.transaction() as write:
             return write.delete("item", item_ids)
 
     def read_items(self, after: int = 0) -> pl.DataFrame:
@@ -114,30 +119,30 @@ class SQLiteLog:
         return pl.concat(parts) if parts else self._read_table("items", ITEM_SCHEMA, _NEVER)
 
     def item_parts(self, after: int = 0) -> Iterator[pl.DataFrame]:
-        with self._connection() as db:
+        with self.connection() as db:
             cursor = db.execute(_changed("items", ITEM_SCHEMA, after), (after,))  # one statement sees one moment
             while rows := cursor.fetchmany(_ITEMS_A_PART):
                 yield _frame(ITEM_SCHEMA, rows)
 
     def identity(self) -> tuple[int, int]:
-        with self._connection() as db:
+        with self.connection() as db:
             found = dict(db.execute("SELECT name, value FROM meta"))
             return int(found["identity"]), int(found["revision"])
 
     def upsert_users(self, users: pl.DataFrame) -> int:
         frame = conform(users, USER_SCHEMA, REQUIRED_USER)
-        with self._transaction() as write:
+        with self.transaction() as write:
             return write.upsert("user", frame)
 
     def delete_users(self, user_ids: Sequence[str]) -> int:
-        with self._transaction() as write:
+        with self.transaction() as write:
             return write.delete("user", user_ids)
 
     def read_users(self, after: int = 0) -> pl.DataFrame:
         return self._read_table("users", USER_SCHEMA, after)
 
     def ids(self, kind: IdKind, start: int = 0) -> list[str]:
-        with self._connection() as db:
+        with self.connection() as db:
             rows = db.execute(f"SELECT id FROM {TABLE_OF[kind]} WHERE code >= ? ORDER BY code", (start,))
             return [row[0] for row in rows]
 
@@ -154,7 +159,7 @@ class SQLiteLog:
             self._idle.pop().close()
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def connection(self) -> Iterator[sqlite3.Connection]:
         """A connection for one call: an idle one, or a new one. SQLite's errors become StorageError."""
         if self._closed.is_set():
             raise StorageError(f"{self.path}: the log was closed; open it again.")
@@ -174,9 +179,9 @@ class SQLiteLog:
                 self._close_idle()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Write]:
+    def transaction(self) -> Iterator[Write]:
         """All or nothing; what the ids were coded to is remembered only once it is on disk."""
-        with self._write_lock, self._connection() as db:
+        with self._write_lock, self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 write = Write(db, self._codes)
@@ -190,13 +195,10 @@ class SQLiteLog:
                     db.execute("ROLLBACK")
                 raise
             self._checkpoints.wrote(db.total_changes - before)
-            for kind, fresh in write.fresh.items():
-                if len(self._codes[kind]) + len(fresh) > _CACHED_IDS:
-                    self._codes[kind].clear()
-                self._codes[kind].update(fresh)
+            remember(self._codes, write.fresh, _CACHED_IDS)
 
     def _read_table(self, table: str, schema: Mapping[str, pl.DataType], after: int) -> pl.DataFrame:
-        with self._connection() as db:
+        with self.connection() as db:
             rows = db.execute(_changed(table, schema, after), (after,)).fetchall()
         if not rows and table in self._nothing:  # the usual news, several times a second
             return self._nothing[table]
