@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+from upnext.errors import StorageUnavailable
+
 _LOG = logging.getLogger("upnext.serving")
 
 GENTLE = 19  # the nice value: such a thread runs where answers leave a core idle
@@ -34,10 +36,15 @@ class Chore:
     def _run(self) -> None:
         if self._gentle:
             be_gentle()
-        pause = min(self._every, FIRST_S)
+        pause, unavailable = min(self._every, FIRST_S), False
         while not self._ended.wait(pause):
             try:
                 self._work()
+                unavailable = False
+            except StorageUnavailable as error:  # said once, not five times a second
+                if not unavailable:
+                    _LOG.warning("the chore %r goes on once the storage is back: %s", self._name, error)
+                unavailable = True
             except Exception:  # the next round may succeed; answers go on
                 _LOG.exception("the chore %r failed", self._name)
             pause = self._every

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from upnext.errors import ArtifactError, DataError, StorageError, UpnextError
+from upnext.errors import ArtifactError, DataError, StorageError, StorageUnavailable, UpnextError
 from upnext.serving.admission import Overloaded
 from upnext.serving.problems import NotFound, Problem
 from upnext.serving.validation import first_problem
@@ -55,7 +55,10 @@ async def _known(request: Request, error: Exception) -> Response:
             response.headers["Retry-After"] = str(error.retry_after_s)
         return response
     status = _status(error)
-    return error_response(status, "unavailable" if status >= 500 else "invalid", str(error))
+    response = error_response(status, "unavailable" if status >= 500 else "invalid", str(error))
+    if isinstance(error, StorageUnavailable):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 async def _http(request: Request, error: Exception) -> Response:

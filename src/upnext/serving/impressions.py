@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from upnext.errors import StorageUnavailable
 from upnext.storage.frames import MAX_POSITION
 
 _LOG = logging.getLogger("upnext.serving")
 
 MAX_WAITING = 10_000  # answers; more are dropped, and counted
 AT_ONCE = 200  # answers a write
+RETRY_S = 0.5  # while the storage is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Impressions:
         self._lock = threading.Lock()
         self._unwritten: Counter[str] = Counter()  # answers a user
         self._written = threading.Condition()
+        self._closing = threading.Event()
 
     def put(self, shown: Shown) -> None:
         if not shown.items:
@@ -95,6 +98,7 @@ class Impressions:
 
     def close(self) -> None:
         if self._thread is not None:
+            self._closing.set()
             self._waiting.put(None)
             self._thread.join()
             self._thread = None
@@ -118,12 +122,24 @@ class Impressions:
             for name, values in shown.columns().items():
                 columns.setdefault(name, []).extend(values)
         try:
-            self._append(columns)
+            while not self._written_now(columns):
+                pass
         except Exception:  # nobody waits for it: say so, and go on with the next
             self.dropped += len(batch)
             _LOG.exception("the impressions of %d answers could not be written", len(batch))
         finally:
             self._done(batch)
+
+    def _written_now(self, columns: Mapping[str, Sequence[object]]) -> bool:
+        """False where the storage is away: they are kept until it is back, and ids of their own keep them single."""
+        try:
+            self._append(columns)
+        except StorageUnavailable:
+            if self._closing.is_set():
+                raise
+            self._closing.wait(RETRY_S)
+            return False
+        return True
 
     def _done(self, batch: Sequence[Shown]) -> None:
         with self._written:
