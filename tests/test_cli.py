@@ -70,8 +70,8 @@ def refused(done: Done) -> str:
 
 def test_the_verbs() -> None:
     assert VERBS == [
-        "bench", "demo", "evaluate", "explain", "import", "init", "models", "plan", "recommend", "serve", "simulate",
-        "train",
+        "bench", "demo", "evaluate", "explain", "import", "init", "migrate", "models", "plan", "recommend", "serve",
+        "simulate", "train",
     ]  # fmt: skip
 
 

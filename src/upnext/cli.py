@@ -16,13 +16,10 @@ import click
 
 from upnext import __version__
 from upnext import cli_worlds as worlds
-from upnext.cli_shared import SET, bars, can_be_written, console, moment, need_training
+from upnext.cli_migrate import migrate
+from upnext.cli_shared import HOME, SET, bars, can_be_written, console, moment, need_training
 from upnext.errors import ConfigError, UpnextError
 from upnext.home import Home
-
-HOME = click.option(
-    "--home", "home", type=click.Path(path_type=Path), default=Path(), help="The home folder.", show_default="."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -281,7 +278,7 @@ def ready(url: str) -> None:
     console().print(f"Serving on {url} (the console; all endpoints: /docs)")
 
 
-for verb in (worlds.demo, worlds.simulate, worlds.bench, worlds.plan):
+for verb in (worlds.demo, worlds.simulate, worlds.bench, worlds.plan, migrate):
     cli.add_command(verb)
 
 

@@ -11,6 +11,9 @@ from rich.console import Console
 
 from upnext.errors import ConfigError
 
+HOME = click.option(
+    "--home", "home", type=click.Path(path_type=Path), default=Path(), help="The home folder.", show_default="."
+)
 SET = click.option(
     "--set",
     "overrides",
