@@ -2,5 +2,9 @@
 
 import os
 
+from tests.postgres import postgres
+
+__all__ = ["postgres"]
+
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from tests.postgres import postgres, schema_of
+from tests.postgres import schema_of
 from upnext.cli import cli
 from upnext.config import Config
 from upnext.errors import StorageError
@@ -23,8 +23,6 @@ from upnext.storage.tables import TABLES, Tables
 from upnext.testing.logs import events, some
 from upnext.testing.postgres_server import Server
 from upnext.testing.same_state import differences
-
-__all__ = ["postgres"]
 
 
 @dataclass

@@ -76,7 +76,9 @@ class StorageConfig(Section):
     """[storage] Where the log, the catalogue and the models live."""
 
     log: str = Field(
-        "sqlite:///var/log.db", description="The event log and catalogue. A relative path is inside the home."
+        "sqlite:///var/log.db",
+        description="The event log and catalogue: a file (a relative path is inside the home), or "
+        "postgresql://user@host/database for several machines (docs/storage.md).",
     )
     models: str = Field("var/models", description="Published model versions.")
     snapshot_events: int = Field(

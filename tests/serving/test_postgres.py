@@ -12,7 +12,7 @@ import httpx
 import polars as pl
 import pytest
 
-from tests.postgres import postgres, schema_of
+from tests.postgres import schema_of
 from tests.serving.server import running
 from tests.waiting import wait_for
 from upnext.bench.server import Client, ServerProcess
@@ -21,8 +21,6 @@ from upnext.home import Home
 from upnext.storage.log import Log
 from upnext.storage.sqlite import SQLiteLog
 from upnext.testing.postgres_server import Server
-
-__all__ = ["postgres"]
 
 BASE = 1_650_000_000_000
 WITHIN_S = 10.0  # benchmarks.postgres measures it: here the machine may be busy

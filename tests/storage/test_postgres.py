@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.postgres import postgres, schema_of
+from tests.postgres import schema_of
 from upnext.errors import ConfigError, StorageError, StorageUnavailable
 from upnext.storage import postgres_client
 from upnext.storage.open import open_log
@@ -22,8 +22,6 @@ from upnext.storage.postgres_url import parse
 from upnext.testing.log_contract import LogContract
 from upnext.testing.logs import events, some
 from upnext.testing.postgres_server import Server
-
-__all__ = ["postgres"]
 
 
 class TestPostgresLog(LogContract):

@@ -11,13 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.postgres import postgres, schema_of
+from tests.postgres import schema_of
 from upnext.storage import postgres_write
 from upnext.storage.postgres import PostgresLog
 from upnext.testing.logs import events
 from upnext.testing.postgres_server import Server
-
-__all__ = ["postgres"]
 
 WRITERS, BATCHES, ROWS = 4, 15, 20
 

@@ -64,7 +64,11 @@ class Session:
             self._connection = driver.AdbcConnection(database)
         except driver.Error as error:
             raise _unreachable(error, address) from error
-        self.rows(_SETTINGS.format(schema=address.schema))
+        try:
+            self.rows(_SETTINGS.format(schema=address.schema))
+        except BaseException:
+            self.close()
+            raise
 
     def rows(self, statement: str, values: pl.DataFrame | None = None, copy: bool = False) -> pl.DataFrame:
         """What a statement answers; no columns where it answers nothing. StorageError names what went wrong."""
@@ -159,10 +163,9 @@ class Pool:
     def _take(self) -> tuple[Session, bool]:
         if self._closed.is_set():
             raise StorageError(f"{self.address.shown}: the log was closed; open it again.")
-        try:
+        with suppress(IndexError):
             return self._idle.pop(), True
-        except IndexError:
-            return Session(self._driver, self._database, self.address), False
+        return Session(self._driver, self._database, self.address), False
 
     def _give_back(self, session: Session) -> None:
         if session.lost:  # those that lay idle meanwhile most probably are, too

@@ -13,6 +13,16 @@ SCHEMA = "upnext"  # tables of a name as common as "users" stay apart from those
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _SECRET = ("password", "sslpassword")
 
+# Of libpq, where the URL does not say otherwise: whether a server that went without a word is gone is known in seconds.
+_DEFAULTS = {
+    "application_name": "upnext",
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -51,11 +61,11 @@ def parse(rest: str) -> Address:
         raise ConfigError(
             f"storage.log: schema={schema!r} is no name of a schema; expected small letters, digits and _, such as shop"
         )
-    kept = urlencode([pair for pair in query if pair[0] != "schema"], quote_via=quote)
+    options = {**_DEFAULTS, **{name: value for name, value in query if name != "schema"}}
     secrets = [parts.password, *(value for name, value in query if name in _SECRET)]
     given = [secret for secret in secrets if secret]
     return Address(
-        urlunsplit(parts._replace(query=kept)),
+        urlunsplit(parts._replace(query=urlencode(options, quote_via=quote))),
         schema,
         redacted(url),
         tuple(dict.fromkeys([*given, *map(unquote, given)])),
