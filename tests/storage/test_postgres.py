@@ -180,8 +180,9 @@ def test_a_connection_lost_in_mid_write_leaves_nothing_and_keeps_nobody_waiting(
 def test_a_writer_that_stands_still_loses_its_turn(
     opened: Callable[[], PostgresLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    other = opened()  # connected already, with the usual patience
     monkeypatch.setattr(postgres_client, "_SETTINGS", postgres_client._SETTINGS.replace("'30s'", "'200ms'"))
-    stalled, other = opened(), opened()
+    stalled = opened()
 
     def stand_still() -> None:
         with stalled.transaction() as write:

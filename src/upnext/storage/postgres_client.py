@@ -86,6 +86,13 @@ class Session:
         except (self._driver.Error, pl.exceptions.ComputeError) as error:  # polars, where a stream breaks off
             raise self._explained(error) from error
 
+    def roll_back(self) -> None:
+        """A connection that cannot even do that is given up; the server rolls back then."""
+        try:
+            self.rows("ROLLBACK")
+        except StorageError:
+            self.lost = True
+
     def close(self) -> None:
         with suppress(self._driver.Error):
             self._connection.close()
@@ -133,8 +140,7 @@ class Pool:
             session.rows("COMMIT")
         except BaseException:
             if not session.lost:
-                with suppress(StorageError):
-                    session.rows("ROLLBACK")
+                session.roll_back()
             raise
         finally:
             self._give_back(session)
@@ -152,13 +158,10 @@ class Pool:
             session, idle = self._take()
             try:
                 return session, session.rows(statement, values, copy)
-            except StorageUnavailable:
-                if not (idle and session.lost):
-                    raise
             except BaseException:
                 self._give_back(session)
-                raise
-            self._give_back(session)
+                if not (idle and session.lost):
+                    raise
 
     def _take(self) -> tuple[Session, bool]:
         if self._closed.is_set():
