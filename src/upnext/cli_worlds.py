@@ -60,6 +60,7 @@ def simulate(directory: Path, items: int, users: int, impressions: int, days: in
 @click.option("--candidates", type=click.IntRange(1, 20_000), multiple=True, help="Also with so many. Repeatable.")
 @click.option("--requests", type=click.IntRange(min=10), default=1000, show_default=True, help="One after the other.")
 @click.option("--seconds", type=click.FloatRange(0.5, 3600), default=8.0, show_default=True, help="At each rate.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes of the server.")
 @SET
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
 def bench(
@@ -70,6 +71,7 @@ def bench(
     candidates: tuple[int, ...],
     requests: int,
     seconds: float,
+    workers: int,
     overrides: tuple[str, ...],
     json_file: Path | None,
 ) -> None:
@@ -81,7 +83,7 @@ def bench(
     from upnext.bench.table import figures, show
 
     can_be_written(json_file)
-    size, effort = Size(items, users, impressions), Effort(requests, seconds, overrides)
+    size, effort = Size(items, users, impressions), Effort(requests, seconds, overrides, workers)
     found = run(home, size, candidates, lambda text: console().print(text, style="dim"), effort)
     console().print(show(found))
     if json_file is not None:

@@ -31,6 +31,7 @@ def measured(tmp_path: Path) -> Measured:
     return Measured(
         Prepared(tmp_path, Size(1000, 100, 20_000), 1_790_000_000.0, made),
         "an abacus, 2 cores",
+        3,
         True,
         training=[("item vectors", 1.75), ("item index", 9.5)],
         disk={"log": 42_000_000, "model, item index": 17_000_000},

@@ -25,6 +25,7 @@ def test_the_table(measured: Measured) -> None:
     found = rendered(measured)
     assert "1,000 items, 100 users, 20,000 impressions" in found
     assert any(line.startswith("The home is from 2026-09-21") for line in found)
+    assert "The server is 3 processes" in found
     assert found["over HTTP"] == ["6.00", "7.80", "7.96"]
     assert found["inside the server"] == ["5.00", "6.80", "6.96"]
     assert found["ranking: multi_task"] == ["2.00", "2.90", "2.98"]
@@ -62,6 +63,7 @@ def test_the_file(measured: Measured) -> None:
     assert found["commands"]["train"] == {"seconds": 123.0, "cpu seconds": 234.0, "peak MB": 1357.0}
     assert found["training s"] == [["item vectors", 1.75], ["item index", 9.5]]
     assert found["disk bytes"] == {"log": 42_000_000, "model, item index": 17_000_000}
+    assert found["workers"] == 3
     assert (found["from the log s"], found["cold start s"], found["resident MB"]) == (21.5, 3.25, 777.0)
 
 

@@ -49,7 +49,7 @@ class Bytes:
     # A server's resident memory after some thousand requests, mapped pages that it touched included.
     server_fixed: float = 400.0 * MB
     server_item: float = 500.0
-    server_mapped_item: float = 280.0  # of it, pages of files: processes share them
+    server_mapped_item: float = 350.0  # of it, pages of files: processes share them
     server_user: float = 3500.0
     server_event: float = 20.0
     # The most that was resident at once while training: content of all items, vectors; 193 features a row.

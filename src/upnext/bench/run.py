@@ -10,7 +10,6 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 from upnext.bench.drive import Asked, ask
 from upnext.bench.home import Prepared, Size, bytes_on_disk, prepare
 from upnext.bench.inside import Inside, look_inside
-from upnext.bench.server import ServerProcess
+from upnext.bench.server import serving
 from upnext.config import Config
 from upnext.home import Home
 
@@ -28,7 +27,7 @@ FEWER = 5  # a fifth of the requests for each number of candidates
 USERS = 500  # who are asked for
 INSIDE, EXACTLY = 200, 100  # of them without HTTP, and with an exact search
 LONG_HISTORY = 50  # events
-FIRST_RATE, FASTER, RATES = 20.0, 1.25, 20  # requests a second, and how it rises
+CALM, FASTER, RATES = 0.4, 1.25, 20  # the first rate, as a share of what one client at a time got, and how it rises
 MOST_MS = 100.0  # p99 at the highest rate that counts
 MOST_REFUSED = 0.01
 
@@ -40,6 +39,7 @@ class Effort:
     requests: int = 1000  # one after the other
     seconds: float = 8.0  # at each rate
     settings: tuple[str, ...] = ()  # key=value, other than the defaults
+    workers: int = 1  # processes of the server
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Measured:
 
     prepared: Prepared
     machine: str
+    workers: int  # processes of the server
     made_before: bool  # the home was there already: what its commands took is of then
     training: list[tuple[str, float]] = field(default_factory=list)  # seconds a step
     disk: dict[str, int] = field(default_factory=dict)  # bytes a part
@@ -99,17 +100,17 @@ def bench(
     before = directory.exists()
     prepared = prepare(directory, size, say, effort.settings)
     home = prepared.home
-    found = Measured(prepared, machine(), before)
+    found = Measured(prepared, machine(), effort.workers, before)
     _, manifest = home.models().open()
     found.training = [(str(name), float(seconds)) for name, seconds in manifest.metrics.get("seconds", [])]
     users = active_users(home)
     if not (directory / "var" / "state.npz").exists():
         say("The server, for the first time: it reads the whole log")
-        with _served(directory, effort.settings) as server:
+        with serving(directory, effort.settings, effort.workers) as server:
             found.from_log_s = server.start_s
     say("The server, from its artifacts")
     evict(directory / "var")
-    with _served(directory, effort.settings) as server:
+    with serving(directory, effort.settings, effort.workers) as server:
         found.cold_start_s = server.start_s
         ask(server.port, users, WARM_UP)
         say(f"{effort.requests:,} requests, one after the other")
@@ -117,14 +118,16 @@ def bench(
         found.light = ask(server.port, users, effort.requests)
         after_s = server.cpu_s()
         found.cpu_ms = None if before_s is None or after_s is None else 1000 * (after_s - before_s) / effort.requests
-        found.rates = list(_rates(server.port, users, effort.seconds, say))
+        alone = 1000 / float(np.median(found.light.took or [1000.0]))
+        found.rates = list(_rates(server.port, users, CALM * alone, effort.seconds, say))
         found.resident_mb = server.resident_mb()
-    with _served(directory, effort.settings) as server:
+    with serving(directory, effort.settings, effort.workers) as server:
         found.warm_start_s = server.start_s
     fewer = max(effort.requests // FEWER, 1)
     for number in numbers:
         say(f"{fewer:,} requests with {number:,} candidates")
-        with _served(directory, (*effort.settings, *_with_candidates(home.config, number))) as server:
+        settings = (*effort.settings, *_with_candidates(home.config, number))
+        with serving(directory, settings, effort.workers) as server:
             ask(server.port, users, WARM_UP)
             found.candidates[number] = ask(server.port, users, fewer)
     found.disk = bytes_on_disk(home)
@@ -133,9 +136,11 @@ def bench(
     return found
 
 
-def _rates(port: int, users: Sequence[str], seconds: float, say: Callable[[str], None]) -> Iterator[AtRate]:
-    """Faster and faster, until two rates in a row were too fast."""
-    rate, lost = FIRST_RATE, 0
+def _rates(
+    port: int, users: Sequence[str], rate: float, seconds: float, say: Callable[[str], None]
+) -> Iterator[AtRate]:
+    """From ``rate`` a second on faster and faster, until two rates in a row were too fast."""
+    lost = 0
     for _ in range(RATES):
         found = AtRate(rate, ask(port, users, max(int(rate * seconds), 1), rate))
         yield found
@@ -169,15 +174,6 @@ def active_users(home: Home) -> list[str]:
     many = order[: max(int((acts >= LONG_HISTORY).sum()), min(USERS, len(order)))]
     chosen = np.random.default_rng(0).permutation(many)[:USERS]
     return [names[code] for code in chosen.tolist()]
-
-
-@contextmanager
-def _served(directory: Path, settings: Sequence[str] = ()) -> Iterator[ServerProcess]:
-    server = ServerProcess(directory, settings)
-    try:
-        yield server
-    finally:
-        server.end()
 
 
 def evict(folder: Path) -> None:

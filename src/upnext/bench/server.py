@@ -37,17 +37,23 @@ class ServerProcess:
         return Client(self.port)
 
     def resident_mb(self) -> float:
-        """What of its memory is resident now, pages of mapped files included."""
-        told = subprocess.run(["ps", "-o", "rss=", "-p", str(self.process.pid)], capture_output=True, check=True)
-        return int(told.stdout) / 1024
+        """What of its memory is resident now, in MiB: pages of mapped files included, those that workers share once."""
+        return sum(_resident_kb(pid) for pid in self._processes()) / 1024
 
     def cpu_s(self) -> float | None:
         """CPU seconds that it has used until now; None where the system has no /proc to read it from."""
-        told = Path(f"/proc/{self.process.pid}/stat")
-        if not told.exists():
+        used = [Path(f"/proc/{pid}/stat") for pid in self._processes()]
+        if not used[0].exists():
             return None
-        fields = told.read_text(encoding="utf-8").rpartition(")")[2].split()  # the name before may hold anything
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        # The name before the last bracket may hold anything.
+        fields = [told.read_text(encoding="utf-8").rpartition(")")[2].split() for told in used]
+        return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
+
+    def _processes(self) -> list[int]:
+        """The server, and its workers."""
+        told = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True).stdout.split()
+        children = [pid for pid, parent in zip(told[::2], told[1::2], strict=True) if int(parent) == self.process.pid]
+        return [self.process.pid, *(int(pid) for pid in children)]
 
     def end(self) -> None:
         """In good order."""
@@ -112,3 +118,12 @@ def serving(home: Path, settings: Sequence[str] = (), workers: int = 1) -> Itera
         yield server
     finally:
         server.end()
+
+
+def _resident_kb(pid: int) -> int:
+    """Of a page that several processes hold, this one's share, where the system tells it."""
+    shares = Path(f"/proc/{pid}/smaps_rollup")
+    if shares.exists():
+        lines = shares.read_text(encoding="ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return int(subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True).stdout)

@@ -24,6 +24,8 @@ def show(found: Measured) -> RenderableType:
     if found.made_before:
         made = datetime.fromtimestamp(prepared.made_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         about.append(Text(f"The home is from {made}, and so is what making it took.", style="dim"))
+    if found.workers > 1:
+        about.append(Text(f"The server is {found.workers} processes", style="dim"))
     if prepared.settings:
         about.append(Text(f"With {', '.join(prepared.settings)}", style="dim"))
     return Group(*about, _answers(found), _load(found), *_candidates(found), _making(found), _memory(found))
@@ -37,6 +39,7 @@ def figures(found: Measured) -> dict[str, Any]:
         "users": size.users,
         "impressions": size.impressions,
         "settings": list(found.prepared.settings),
+        "workers": found.workers,
         "machine": found.machine,
         "light": {**_percentiles(found.light.took), "failed": len(found.light.failed)},
         "CPU ms a request": found.cpu_ms,

@@ -209,10 +209,13 @@ class ItemIndex:
 
     @classmethod
     def load(cls, directory: Path) -> ItemIndex:
-        """Raises ArtifactError when a file is missing or damaged, or the files do not belong together."""
+        """The files are mapped, not read: the workers of a home share them. They must stay as they are.
+
+        Raises ArtifactError when a file is missing or damaged, or the files do not belong together.
+        """
         try:
-            main = faiss.read_index(str(directory / INDEX_FILE))
-            codes = np.load(directory / CODES_FILE, allow_pickle=False)
+            main = faiss.read_index(str(directory / INDEX_FILE), faiss.IO_FLAG_MMAP_IFC)
+            codes = np.load(directory / CODES_FILE, mmap_mode="r", allow_pickle=False)
             settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
             probes = int(settings["probes"])
         except (OSError, RuntimeError, ValueError, KeyError) as error:
