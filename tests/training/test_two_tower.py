@@ -12,7 +12,7 @@ from upnext.training.progress import Silent
 from upnext.training.sequences import batch_of, sequences, user_ends
 from upnext.training.serving_tower import ServingUserTower
 from upnext.training.tower_trainer import TowerTrainer, sampled_softmax
-from upnext.training.two_tower import TwoTowerModel, fit_two_tower
+from upnext.training.two_tower import TwoTowerModel, _latest, fit_two_tower
 from upnext.training.user_tower import UserTower
 from upnext.training.weights import Weights
 
@@ -196,3 +196,16 @@ def test_recall_in_a_large_catalogue_looks_among_a_sample(monkeypatch: pytest.Mo
     assert few == trainer.recall(queries[queries < LENGTH])
     assert len(met) < trainer.items
     assert few >= trainer.recall(queries)  # fewer rivals: nearer to the top
+
+
+def test_the_index_is_asked_as_users_who_came_back_ask_it() -> None:
+    seen = sequences(world()[0])
+    rows = _latest(seen, np.arange(len(seen)), 10)
+    users = np.unique(seen.user)
+    assert len(rows) == min(10, len(users)) == len(np.unique(seen.user[rows]))
+    assert {int(users[0]), int(users[-1])} <= set(seen.user[rows].tolist())  # from all of them, not from the last
+    assert all(row == len(seen) - 1 or seen.user[row + 1] != seen.user[row] for row in rows.tolist())
+    assert (rows > seen.start[rows]).all()
+    firsts = np.flatnonzero(seen.start == np.arange(len(seen)))
+    assert set(_latest(seen, firsts, 10).tolist()) <= set(firsts.tolist())  # nobody came back
+    assert len(_latest(seen, firsts[:0], 10)) == 0

@@ -23,12 +23,12 @@ from upnext.training.export import export_onnx
 from upnext.training.interactions import Interactions
 from upnext.training.item_encoder import ItemTower, content_tensors
 from upnext.training.progress import Progress
-from upnext.training.sequences import sequences
+from upnext.training.sequences import Sequences, sequences, user_ends
 from upnext.training.serving_tower import ServingUserTower
 from upnext.training.tower_trainer import TowerTrainer
 from upnext.training.user_tower import DAY_MS, HOUR_MS, UserTower
 from upnext.training.weights import Weights, save_weights
-from upnext.types import Float32, Int32
+from upnext.types import Float32, Int32, Int64
 from upnext.vectors import Vectors, save_vectors
 
 
@@ -118,9 +118,20 @@ def fit_two_tower(
                 trainer.refit(everything, step)
         with progress.track("item vectors", trainer.items) as step:
             vectors = trainer.item_vectors(step=step)
-        asking = trainer.user_vectors((queries if len(queries) else everything)[-ASKING:], vectors)
+        asking = trainer.user_vectors(_latest(seen, everything, ASKING), vectors)
     curve = tuple(recall)
     return TwoTowerModel(trainer.user_tower, trainer.item_tower, vectors, asking, vocabulary, content, config, curve)
+
+
+def _latest(seen: Sequences, rows: Int64, most: int) -> Int64:
+    """The latest visit among ``rows`` of ``most`` users, all alike in their chance; of those who came back, if any did.
+
+    The first visit of somebody is asked for by nobody known, and such queries lie far from all items.
+    """
+    last = user_ends(seen, rows) - 1
+    again = last[last > seen.start[last]]
+    last = again if len(again) else last
+    return np.asarray(last[np.unique(np.linspace(0, len(last) - 1, min(most, len(last))).astype(np.int64))])
 
 
 @contextmanager
