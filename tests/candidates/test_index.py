@@ -1,4 +1,5 @@
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +78,27 @@ def test_an_index_that_is_not_to_last_has_fewer_cells_and_finds_as_much() -> Non
     for index in (lasting, brief):
         found = index.search(asking, 500)[0]
         assert np.mean([np.isin(mine, all_).mean() for mine, all_ in zip(found, best, strict=True)]) > 0.97
+
+
+def test_what_cells_find_is_compared_by_the_vectors_themselves(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    vectors, asking = unit(rng, 20_000), unit(rng, 30)
+    stored, codes = Vectors(vectors), np.arange(0, 40_000, 2, dtype=np.int32)
+    by_code = Vectors(np.repeat(vectors, 2, axis=0))
+    index = ItemIndex.build_of(codes, by_code, exact_below=1000, asking=asking)
+    index.save(tmp_path)
+    exactly = ItemIndex.build_of(codes, by_code, exact_below=100_000).search(asking, 500)[0]
+
+    def recall(index: ItemIndex) -> float:
+        found = index.search(asking, 500)[0]
+        return float(np.mean([np.isin(mine, all_).mean() for mine, all_ in zip(found, exactly, strict=True)]))
+
+    for compared in (index, ItemIndex.load(tmp_path, by_code)):
+        items, scores = compared.search(asking, 500)
+        products = np.einsum("qkd,qd->qk", stored[items // 2], asking)
+        assert np.allclose(scores, products, atol=1e-6)
+        assert (np.diff(scores, axis=1) <= 0).all()
+    assert recall(index) == recall(compared) > recall(ItemIndex.load(tmp_path))
 
 
 def test_equal_scores_are_ordered_by_code_in_all_parts() -> None:

@@ -38,7 +38,8 @@ SAMPLE, SWEEPS = 40, 8  # vectors a cell, and sweeps, of the k-means that places
 AT_ONCE = 1 << 17  # vectors put in at once
 COARSER = 4  # cells of an index that is soon thrown away
 # As many cells are read as find this share of what all of them would find, to so many queries of so many items.
-ENOUGH, ASKING, BEST = 0.995, 64, 1000  # 8-bit codes lose .01 to .015 more, of what exact vectors find
+ENOUGH, ASKING, BEST = 0.99, 64, 1000
+SPARE = 8  # of 8-bit codes an eighth more is taken, and compared exactly: of the best 1,000 they alone miss 14
 MOST = 8  # times what ``layout`` says, whatever is found: of vectors in no clusters nearly all cells would be needed
 
 
@@ -68,9 +69,13 @@ class Sizes:
 class ItemIndex:
     """Inner-product search over item vectors. Safe to search from many threads while another adds or removes."""
 
-    def __init__(self, main: Any, codes: Int32, probes: int = 0) -> None:
-        """``codes[row]``, rising, is the item of a row of ``main``; ``probes`` = cells searched, 0 for a flat index."""
+    def __init__(self, main: Any, codes: Int32, probes: int = 0, vectors: Vectors | None = None) -> None:
+        """``codes[row]``, rising, is the item of a row of ``main``; ``probes`` = cells searched, 0 for a flat index.
+
+        What cells find is compared once more by ``vectors`` of items, where there are any.
+        """
         self._main = main
+        self._vectors = vectors if probes else None
         self._codes = codes
         self._probes = probes
         self._lock = threading.Lock()
@@ -134,7 +139,8 @@ class ItemIndex:
         """
         codes = np.sort(codes)
         coarser = 1 if lasting else COARSER
-        return cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, exact_below, asking, step, coarser)
+        index = cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, exact_below, asking, step, coarser)
+        return cls(index._main, index._codes, index._probes, vectors)
 
     @classmethod
     def _build(
@@ -208,7 +214,7 @@ class ItemIndex:
         (directory / SETTINGS_FILE).write_text(json.dumps({"probes": self._probes}), encoding="utf-8")
 
     @classmethod
-    def load(cls, directory: Path) -> ItemIndex:
+    def load(cls, directory: Path, vectors: Vectors | None = None) -> ItemIndex:
         """The files are mapped, not read: the workers of a home share them. They must stay as they are.
 
         Raises ArtifactError when a file is missing or damaged, or the files do not belong together.
@@ -224,13 +230,15 @@ class ItemIndex:
             raise ArtifactError(f"{directory}: the index has {main.ntotal} rows but {len(codes)} codes. Train again.")
         if (np.diff(codes) <= 0).any():
             raise ArtifactError(f"{directory / CODES_FILE}: the codes do not rise. Train again.")
-        return cls(main, codes, probes)
+        return cls(main, codes, probes, vectors)
 
     def _search_main(self, queries: Float32, k: int, state: _State) -> UInt64:
-        k = min(k, len(self._codes))
+        k = min(k if self._vectors is None else k + k // SPARE, len(self._codes))
         if k == 0:
             return np.empty((len(queries), 0), np.uint64)
         scores, rows = self._main.search(queries, k, params=state.search)
+        if self._vectors is not None:
+            scores = np.matmul(self._vectors[self._codes[rows]], queries[:, :, None])[:, :, 0]
         return _keys(rows, scores, self._codes)
 
     def _without(self, state: _State, codes: Int32) -> _State:

@@ -98,13 +98,14 @@ class TwoTower:
         surfaces: Callable[[Any], Int32],
     ) -> TwoTower:
         """Raises ArtifactError when a file is missing, damaged, or does not fit the others."""
-        index, vocabulary = ItemIndex.load(directory), Vocabulary.load(directory)
+        vocabulary = Vocabulary.load(directory)
         try:
             vectors = Vectors.load(directory / VECTORS_FILE)
             settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
             size, history_size = int(settings["embedding_size"]), int(settings["history_size"])
         except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{directory}: no readable two-tower model ({error}). Run `upnext train`.") from error
+        index = ItemIndex.load(directory, vectors)
         if vectors.size != size or index.size != size:
             found = f"item vectors of length {vectors.size}, an index of {index.size}, towers of {size}"
             raise ArtifactError(f"{directory}: {found} do not belong together. Run `upnext train`.")
