@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from upnext.ids import IdMap
-from upnext.packed import LONGEST, PackedIds, Texts
+from upnext.packed import LONGEST, PackedIds, Texts, _folded_letters
 
 ids = st.lists(st.text(max_size=4))
+# Few enough that words are found, of every length in bytes, with capitals, accents before and after, and strokes.
+letters = st.text(st.sampled_from("aAbBzé\u0301\u0323ÉÄäöøØłßẞıİΣσςЖжがか漢Ａ𝐀😀ﬁ "), max_size=9)
 
 
 @given(st.lists(st.dictionaries(st.integers(0, 30), st.text(max_size=9), max_size=9), max_size=6))
@@ -26,6 +29,47 @@ def test_texts_are_what_was_put_last(changes: list[dict[int, str]]) -> None:
     assert list(texts) == expected
     assert texts[1:] == expected[1:]
     assert texts.take(np.arange(len(expected))[::-1]) == expected[::-1]
+
+
+def folded(text: str) -> str:
+    """Letter by letter: small, without accents; what is left of a letter are several = the letter itself."""
+    out = ""
+    for letter in text:
+        small = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", letter).casefold())
+        plain = [part for part in small if not unicodedata.combining(part)]
+        out += letter if len(plain) > 1 else "".join(plain)
+    return out.translate(str.maketrans("øłđħŧı", "oldhti"))
+
+
+@given(st.lists(letters, max_size=8), letters, st.integers(1, 9))
+def test_a_search_is_of_folded_letters(texts: list[str], words: str, most: int) -> None:
+    found, complete = Texts(texts).containing(words, most, 60.0)
+    expected = [row for row, text in enumerate(texts) if folded(words) in folded(text)]
+    assert found.tolist() == expected[:most]
+    assert complete or len(expected) >= most
+
+
+def test_a_folded_letter_is_folded() -> None:
+    fold = _folded_letters()
+    inside = fold[fold < len(fold)]
+    np.testing.assert_array_equal(fold[inside], inside)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Amélie", "AMELIE"),
+        ("Ame\u0301lie", "amélie"),
+        ("Amelie", "Ame\u0301lie"),
+        ("SØREN", "soren"),
+        ("İstanbul", "istanbul"),
+        ("ΟΔΥΣΣΕΥΣ", "οδυσσεύς"),
+        ("Война и мир", "ВОЙНА"),
+        ("東京物語", "物語"),
+    ],
+)
+def test_case_and_accents_make_no_difference(text: str, words: str) -> None:
+    assert Texts(["other", text]).containing(words, 9, 60.0)[0].tolist() == [1]
 
 
 @pytest.mark.parametrize("row", [2, 99, -3])

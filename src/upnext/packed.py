@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
+import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import overload
 
@@ -21,6 +23,8 @@ LENGTH_BITS = 24  # of a span; the other 40 are where the text starts
 LONGEST = (1 << LENGTH_BITS) - 1  # bytes
 SCANNED = 100_000  # texts between two looks at the clock
 FILLED = 0.6  # of the hash table, at most
+STROKED = str.maketrans("øłđħŧı", "oldhti")  # what Unicode does not take apart
+FOLDED = 0x20000  # letters: all that have cases or accents
 
 
 class Texts(Sequence[str]):
@@ -58,14 +62,18 @@ class Texts(Sequence[str]):
     def containing(self, words: str, most: int, seconds: float) -> tuple[Int32, bool]:
         """Rows of up to ``most`` texts that hold ``words``, and whether all texts were looked at.
 
-        Capital letters of ASCII equal small ones. It takes ``seconds`` at most, and keeps nobody from running.
+        Case and accents make no difference. It takes ``seconds`` at most, and keeps nobody from running.
         """
-        wanted = np.array(bytearray(words.encode().lower()), np.uint8)
+        fold = _folded_letters()
+        wanted = np.array([fold[ord(one)] if ord(one) < len(fold) else ord(one) for one in words], np.int32)
+        wanted = wanted[wanted > 0]
+        if not len(wanted):
+            return np.arange(min(self._size, most), dtype=np.int32), self._size <= most
         span, data, size = self._span, self._bytes, self._size
         found, filled, row = np.empty(most, np.int32), 0, 0
         until = time.monotonic() + seconds
         while row < size and filled < most and time.monotonic() < until:
-            row, filled = _containing(span, data, wanted, row, min(row + SCANNED, size), found, filled)
+            row, filled = _containing(span, data, fold, wanted, row, min(row + SCANNED, size), found, filled)
         return found[:filled], row >= size
 
     def put(self, rows: Int32 | Int64, texts: Sequence[str]) -> None:
@@ -183,6 +191,22 @@ class PackedIds:
             self._slots = slots
 
 
+@cache
+def _folded_letters() -> Int32:
+    """For each letter, the one it is looked for as: small and without accents; 0 = none (an accent by itself).
+
+    One letter for one letter: those that fold into several (the German sharp s, Hangul) stay as they are.
+    """
+    fold = np.arange(FOLDED, dtype=np.int32)
+    for code in range(1, FOLDED):
+        plain = unicodedata.normalize("NFKD", chr(code)).casefold()  # what is taken apart may be capital
+        parts = unicodedata.normalize("NFKD", plain).translate(STROKED)
+        letters = [ord(part) for part in parts if not unicodedata.combining(part)]
+        if len(letters) < 2:
+            fold[code] = letters[0] if letters else 0
+    return fold
+
+
 def _slots(ids: int) -> int:
     """Size of the table for so many ids: a power of two."""
     return 1 << int(np.ceil(np.log2(max(ids, 8) / FILLED)))
@@ -269,23 +293,39 @@ def _add(slots: Int32, span: Int64, data: UInt8, size: int, used: int, wanted: I
     return np.array([size, used])
 
 
-@compiled("Tuple((int64, int64))(int64[::1], uint8[::1], uint8[::1], int64, int64, int32[::1], int64)")
+@compiled("Tuple((int32, int64))(uint8[::1], int64, int32[::1])")
+def _letter(data: UInt8, place: int, fold: Int32) -> tuple[np.int32, int]:
+    """The letter that starts at ``place`` of valid UTF-8, folded, and where the next one starts."""
+    first = np.int32(data[place])
+    if first < 0x80:
+        return fold[first], place + 1
+    more = 1 if first < 0xE0 else 2 if first < 0xF0 else 3
+    letter = first & (0x3F >> more)
+    for at in range(place + 1, place + 1 + more):
+        letter = (letter << 6) | (np.int32(data[at]) & 0x3F)
+    return (fold[letter] if letter < len(fold) else letter), place + 1 + more
+
+
+@compiled("Tuple((int64, int64))(int64[::1], uint8[::1], int32[::1], int32[::1], int64, int64, int32[::1], int64)")
 def _containing(
-    span: Int64, data: UInt8, wanted: UInt8, row: int, end: int, found: Int32, filled: int
+    span: Int64, data: UInt8, fold: Int32, wanted: Int32, row: int, end: int, found: Int32, filled: int
 ) -> tuple[int, int]:
     """Look at the rows from ``row`` to ``end`` until ``found`` is full; the next row, and how many were found."""
     size = len(wanted)
     while row < end and filled < len(found):
-        start, length = span[row] >> 24, span[row] & 0xFFFFFF
-        for place in range(start, start + length - size + 1):
-            matched = 0
-            while matched < size:
-                letter = data[place + matched]
-                if 65 <= letter <= 90:
-                    letter += np.uint8(32)
-                if letter != wanted[matched]:
+        start = span[row] >> 24
+        stop = start + (span[row] & 0xFFFFFF)
+        for place in range(start, stop - size + 1):
+            first = data[place]
+            if first & 0xC0 == 0x80 or (first < 0x80 and fold[first] != wanted[0]):
+                continue  # inside a letter, or the usual end of a look
+            matched, at = 0, place
+            while matched < size and at < stop:
+                letter, at = _letter(data, at, fold)
+                if letter == wanted[matched]:
+                    matched += 1
+                elif letter:
                     break
-                matched += 1
             if matched == size:
                 found[filled] = row
                 filled += 1
