@@ -202,6 +202,20 @@ def test_only_the_last_minute_counts() -> None:
     assert recent.summary()["requests"] == 1
 
 
+def test_a_page_that_somebody_is_shown_counts_and_what_is_looked_up_does_not() -> None:
+    recent = Recent()
+    for route in (
+        "/",
+        "/v1/console/page",
+        "/v1/console/xray",
+        "/v1/console/items",
+        "/console/{path}",
+        "/v1/health/ready",
+    ):
+        recent.request(route, 200, 0.010)
+    assert [(row["route"], row["count"]) for row in recent.summary()["routes"]] == [("/v1/console/page", 1)]
+
+
 def test_every_process_of_a_server_follows(client: httpx.Client, home: Home) -> None:
     with running(Home.open(home.directory)) as other:
         client.put("/v1/console/dials", json={"dials": {"weights.share": 11.0}})

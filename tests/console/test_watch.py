@@ -79,6 +79,31 @@ def test_every_act_is_a_real_event(visit: Visit, own: Server) -> None:
     assert seconds >= 20
 
 
+def test_the_keyboard_goes_on_where_it_was(visit: Visit, own: Server) -> None:
+    """After the page was ranked again: on the same card, in the same row if that is gone, or on the same button."""
+    page = visit(own, user="u1").page
+    served(page)
+    focused = "document.activeElement.closest('[data-row]')?.dataset.row"
+    page.get_by_role("button", name="Rank again").focus()
+    page.keyboard.press("Enter")
+    ranked_again(page)
+    assert page.evaluate("document.activeElement.id") == "again"
+    for row in ("for_you", "because"):
+        hidden = items_of(page, row)[1]
+        page.locator(f'[data-item="{hidden}"]').get_by_role("button", name="Not interested").focus()
+        with page.expect_response("**/v1/console/page"):
+            page.keyboard.press("Enter")
+        until(page, f"!document.querySelector('[data-item={hidden}]')")
+        assert page.evaluate(focused) == row
+    staying = items_of(page, "trending")[0]
+    page.locator(f'[data-item="{staying}"] .card-open').focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for()
+    page.keyboard.press("Escape")
+    until(page, "document.getElementById('change').textContent.includes('you opened')")
+    assert page.evaluate("document.activeElement !== document.body")
+
+
 def test_somebody_new_gets_a_page(visit: Visit, own: Server) -> None:
     page = visit(own, user=None).page
     page.get_by_role("button", name="Start as somebody new").first.click()

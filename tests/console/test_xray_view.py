@@ -74,6 +74,29 @@ def test_the_path_of_a_card_and_of_an_item_that_fell_out(visit: Visit, shared: S
         assert page.locator("#outcome").get_attribute("data-stage") == said["stage"] != "shown"
 
 
+def test_a_row_that_is_an_answer_of_its_own_has_its_own_funnel(visit: Visit, shared: Server) -> None:
+    page = visit(shared, user="u6").page
+    served(page)
+    chips = page.get_by_role("list", name="Which row").get_by_role("link")
+    card = page.locator('[data-row="because"] .card[data-item]').nth(1)
+    item = card.get_attribute("data-item")
+    card.locator("a").click()
+    page.locator("#outcome").wait_for()
+    assert page.locator("#outcome").inner_text().startswith("Shown at place 2 of")
+    assert chips.evaluate_all("all => all.map(one => one.getAttribute('aria-current'))") == [None, "true"]
+    sources = page.locator("[data-proposed]").count()
+    chips.first.click()
+    until(page, f"document.querySelectorAll('[data-proposed]').length > {sources}")
+    assert chips.evaluate_all("all => all.map(one => one.getAttribute('aria-current'))") == ["true", None]
+    page.goto(f"{shared.url}/#/xray?item={item}")
+    page.get_by_role("link", name="its path there").click()
+    until(page, "document.getElementById('outcome')?.dataset.stage === 'shown'")
+    assert page.locator("#outcome").inner_text().startswith("Shown at place 2 of")
+    page.reload()
+    page.locator("#outcome").wait_for()
+    assert page.locator("#outcome").inner_text().startswith("Shown at place 2 of")
+
+
 def fallen(server: Server) -> str:
     """An item that is ranked low for u5."""
     for number_ in range(399, 0, -1):

@@ -14,6 +14,7 @@ from upnext.types import Slate
 SPAN_S = 60
 MOST_REQUESTS, MOST_TRACES = 20_000, 3_000
 QUIET = ("/v1/console/", "/console/", "/v1/health", "/health", "/metrics", "unknown")  # who watches is not counted
+PAGE = "/v1/console/page"  # but a page that somebody is shown is
 _QUANTILES = (50, 95, 99)
 _Trace = tuple[float, tuple[tuple[str, str, float], ...], float, bool]  # when, the stages' ms, all ms, degraded
 
@@ -36,11 +37,7 @@ class Recent:
     def summary(self) -> dict[str, Any]:
         """Rates are a second, times are milliseconds."""
         now = self._clock()
-        asked = [
-            row
-            for row in list(self._requests)
-            if now - row[0] <= SPAN_S and row[1] != "/" and not row[1].startswith(QUIET)
-        ]
+        asked = [row for row in list(self._requests) if now - row[0] <= SPAN_S and _counts(row[1])]
         traces = [row for row in list(self._traces) if now - row[0] <= SPAN_S]
         by_second = np.zeros(SPAN_S, np.int64)
         for at, *_ in asked:
@@ -66,6 +63,10 @@ class Recent:
                 for (stage, name), ms in stages.items()
             ],
         }
+
+
+def _counts(route: str) -> bool:
+    return route == PAGE or (route != "/" and not route.startswith(QUIET))
 
 
 def quantiles(values: Iterable[float]) -> dict[str, float | None]:

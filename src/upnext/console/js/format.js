@@ -27,6 +27,9 @@ export function ms(value) {
 
 export const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
 
+/** Seconds that were predicted: tenths are all that they are good for. */
+export const seconds = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(value >= 100 ? 0 : 1)} s`);
+
 /** Seconds as a player shows them: 3:07, 1:02:07. */
 export function length(seconds) {
   if (seconds === null || seconds === undefined) return "";

@@ -56,7 +56,8 @@ export function itemBox(label, placeholder, choose, clear = true) {
   });
 }
 
-export const xrayLink = (item) => `#/xray?item=${encodeURIComponent(item.item_id)}`;
+/** Why this item? Of the first row's answer, or of the `answer` that has this id. */
+export const xrayLink = (item, answer) => `#/xray?${new URLSearchParams({ item: item.item_id, ...(answer ? { answer } : {}) })}`;
 
 export function blocks(...heights) {
   return heights.map((height) => h("span", { class: "skeleton block", vars: { "--height": height } }));

@@ -3,11 +3,13 @@ import { post } from "./api.js";
 
 const USER = "upnext.user";
 const PAGE = "upnext.page";
+const ANSWERS = "upnext.answers";
 
 export const state = {
   user: sessionStorage.getItem(USER),
   pageId: sessionStorage.getItem(PAGE) ?? "",
   page: null, // of this user, as served
+  answers: JSON.parse(sessionStorage.getItem(ANSWERS) ?? "[]"), // the rows of it that are answers of their own: [title, id]
 };
 
 const listeners = new Set();
@@ -17,10 +19,11 @@ export const onUser = (work) => listeners.add(work);
 /** Another user, or nobody (null). */
 export function setUser(user) {
   if (user === state.user) return;
-  Object.assign(state, { user, page: null, pageId: "" });
+  Object.assign(state, { user, page: null, pageId: "", answers: [] });
   if (user === null) sessionStorage.removeItem(USER);
   else sessionStorage.setItem(USER, user);
   sessionStorage.removeItem(PAGE);
+  sessionStorage.removeItem(ANSWERS);
   for (const work of listeners) work();
 }
 
@@ -32,7 +35,9 @@ export async function servePage(options) {
     page.served_at = Date.now();
     state.page = page;
     state.pageId = page.rows[0]?.key === "for_you" ? page.rows[0].recommendation_id : "";
+    state.answers = page.rows.filter((row) => ["for_you", "because"].includes(row.key)).map((row) => [row.title, row.recommendation_id]);
     sessionStorage.setItem(PAGE, state.pageId);
+    sessionStorage.setItem(ANSWERS, JSON.stringify(state.answers));
   }
   return page;
 }

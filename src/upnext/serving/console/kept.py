@@ -1,4 +1,4 @@
-"""The last few pages that the console was given, whole: what the x-ray looks at and the dials rank again."""
+"""The last few answers that the console was given, whole: what the x-ray looks at and the dials rank again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from upnext.serving.funnels import Funnels
 from upnext.serving.question import Asked, Question
 from upnext.types import Slate
 
-MOST = 16  # pages; each holds about half a megabyte
+MOST = 32  # answers, up to two a page; each holds about half a megabyte
 SURFACE = "console"
 
 

@@ -1,13 +1,14 @@
 """A home page as a viewer knows it: rows of cards, no item twice. The first row is the funnel's answer as it is.
 
 The other rows take what is left of the same candidates by one source each; a second, anchored answer follows from what
-was watched last.
+was watched last. Every row is logged as shown, at places that count on from the row above it: the ranker learns what a
+place does to a click, and the first card of a lower row is not the top of the page.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,13 @@ def home_page(engine: Engine, pages: Pages, user_id: str, arrived: float | None 
     rows = [_answered(live, "for_you", "For you", answer)]
     taken = _codes(live, rows[0])
     if (anchor := last_liked(asked, live)) is not None:
-        because = _because(engine, user_id, anchor, taken)
+        because = _because(engine, pages, user_id, anchor, taken)
         rows.append(because)
         taken |= _codes(live, because)
     for key, title, column, by in _ROWS:
         chosen = _best(slate, column, by, taken)
         if len(chosen):
-            rows.append(_taken(engine, asked, funnels.version, key, title, chosen))
+            rows.append(_taken(engine, asked, funnels.version, key, title, chosen, len(taken)))
             taken |= set(chosen.tolist())
     known = live.users.ids.code(user_id) >= 0
     return {
@@ -70,8 +71,8 @@ def last_liked(asked: Asked, live: Live) -> int | None:
     return None
 
 
-def _because(engine: Engine, user_id: str, anchor: int, taken: set[int]) -> dict[str, Any]:
-    live = engine.live
+def _because(engine: Engine, pages: Pages, user_id: str, anchor: int, taken: set[int]) -> dict[str, Any]:
+    live, seen = engine.live, list[tuple[Asked, Slate, Funnels]]()
     name = live.catalogue.ids.names[anchor]
     question = Question(
         user_id=user_id,
@@ -81,13 +82,24 @@ def _because(engine: Engine, user_id: str, anchor: int, taken: set[int]) -> dict
         context={"row": "because"},
         deadline_ms=PATIENT_MS,
         exclude_ids=live.catalogue.ids.decode(sorted(taken)),
+        log_impressions=False,  # the answer does not know that it stands below another
     )
+    answer = engine.answer(question, witness=lambda *how: seen.append(how))
+    asked, slate, funnels = seen[0]
+    pages.keep(Kept(answer["recommendation_id"], asked, slate, funnels, engine.config))
     title = live.catalogue().title[anchor] or name
-    return _answered(live, "because", f"Because you watched {title}", engine.answer(question))
+    row = _answered(live, "because", f"Because you watched {title}", answer, len(taken))
+    drawn = np.asarray(slate.chosen["propensity"], np.float64).round(6).tolist()
+    _log(engine, asked, funnels.version, row, drawn + [1.0] * (len(row["items"]) - len(drawn)))
+    return row
 
 
-def _answered(live: Live, key: str, title: str, answer: dict[str, Any]) -> dict[str, Any]:
-    items = [{**describe(live, live.catalogue.ids.code(row["item_id"])), **row} for row in answer["items"]]
+def _answered(live: Live, key: str, title: str, answer: dict[str, Any], above: int = 0) -> dict[str, Any]:
+    """An answer as a row with so many cards above it."""
+    items = [
+        {**describe(live, live.catalogue.ids.code(row["item_id"])), **row, "position": above + row["position"]}
+        for row in answer["items"]
+    ]
     return {"key": key, "title": title, "recommendation_id": answer["recommendation_id"], "items": items}
 
 
@@ -106,29 +118,37 @@ def _best(slate: Slate, column: str, by: str, taken: set[int]) -> Int32:
     return rows.item[found[order[:ROW]]]
 
 
-def _taken(engine: Engine, asked: Asked, version: str | None, key: str, title: str, chosen: Int32) -> dict[str, Any]:
-    """A row of these items, logged as shown."""
-    live, recommendation = engine.live, uuid.uuid4().hex
-    source = {"new": "new_items"}.get(key, key)
+def _taken(
+    engine: Engine, asked: Asked, version: str | None, key: str, title: str, chosen: Int32, above: int
+) -> dict[str, Any]:
+    """A row of these items with so many cards above it. Nothing in it is drawn: after those, its chance is 1."""
+    live, source = engine.live, {"new": "new_items"}.get(key, key)
     cards = [
         {**describe(live, code), "position": place, "score": None, "source": [source], "reasons": [title.lower()]}
-        for place, code in enumerate(chosen.tolist())
+        for place, code in enumerate(chosen.tolist(), start=above)
     ]
+    row = {"key": key, "title": title, "recommendation_id": uuid.uuid4().hex, "items": cards}
+    _log(engine, asked, version, row, [1.0] * len(cards))
+    return row
+
+
+def _log(engine: Engine, asked: Asked, version: str | None, row: dict[str, Any], propensity: Sequence[float]) -> None:
+    """The row as impressions; ``propensity`` is each card's chance of its place, given what stands before it."""
+    cards = row["items"]
     shown = Shown(
-        recommendation_id=recommendation,
+        recommendation_id=row["recommendation_id"],
         user_id=asked.question.user_id or "",
         surface=SURFACE,
         now=int(asked.requests.now[0]),
         as_of=asked.as_of,
         model_version=version,
-        context={"row": key},
+        context={"row": row["key"]},
         positions=[card["position"] for card in cards],
         items=[card["item_id"] for card in cards],
         sources=[card["source"] for card in cards],
-        propensity=[1.0] * len(cards),
+        propensity=propensity,
     )
     engine.impressions.put(shown)
-    return {"key": key, "title": title, "recommendation_id": recommendation, "items": cards}
 
 
 def _history(asked: Asked, live: Live, most: int = 12) -> Iterator[dict[str, Any]]:

@@ -105,7 +105,8 @@ def _value_parts(page: Kept, predicted: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _quotas(page: Kept) -> list[tuple[str, int]]:
-    return [(source.name, quota) for source, quota in page.funnels.whole.sources]
+    funnel = page.funnels.anchored if page.asked.anchored else page.funnels.whole
+    return [(source.name, quota) for source, quota in funnel.sources]
 
 
 def _source(page: Kept, name: str, quota: int, stage: StageTrace | None) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 // One item's whole path: proposed by, features that mattered, predictions, value, what the re-ranker did, and the end.
 import { h } from "../dom.js";
-import { count, figure, percent, signed, words } from "../format.js";
-import { about, bar, table } from "../parts.js";
+import { count, figure, percent, seconds, signed, words } from "../format.js";
+import { about, bar, table, xrayLink } from "../parts.js";
 import { cover } from "../cover.js";
 
-/** `row` is the title of the row, below the first, in which the page shows it. */
+/** `row` is the other row in which the page shows it. */
 export function path(found, row) {
   const [kind, sentence] = outcome(found);
   return h(
@@ -14,9 +14,19 @@ export function path(found, row) {
       "div",
       { class: "path-head" },
       h("span", { class: "cover" }, cover(found.card)),
-      h("div", null, h("h2", null, found.card.title ?? found.card.item_id), h("p", { class: "soft small" }, about(found.card)), h("p", { class: "path-outcome" }, h("span", { class: `tag ${kind}`, id: "outcome", "data-stage": found.stage }, sentence)), row ? h("p", { class: "soft small" }, `The page shows it further down, in “${row}”: what is left of the same candidates, or an answer of its own.`) : null),
+      h("div", null, h("h2", null, found.card.title ?? found.card.item_id), h("p", { class: "soft small" }, about(found.card)), h("p", { class: "path-outcome" }, h("span", { class: `tag ${kind}`, id: "outcome", "data-stage": found.stage }, sentence)), row ? elsewhere(found.card, row) : null),
     ),
     h("ol", { class: "steps" }, [proposals(found), filtered(found), predicted(found), mattered(found), valued(found), reranked(found)].filter(Boolean)),
+  );
+}
+
+function elsewhere(item, row) {
+  const own = ["for_you", "because"].includes(row.key);
+  return h(
+    "p",
+    { class: "soft small" },
+    `The page shows it in “${row.title}”`,
+    own ? [", which is an answer of its own: ", h("a", { href: xrayLink(item, row.recommendation_id) }, "its path there"), "."] : ": what one source has left among the candidates of “For you”.",
   );
 }
 
@@ -56,7 +66,7 @@ function predicted(found) {
   const would = found.had_it_been_ranked;
   const predictions = Object.entries(found.predictions ?? would?.predictions ?? {});
   if (!predictions.length) return null;
-  const shown = (name, value) => (name.startsWith("p_") ? percent(value, 2) : `${figure(value)} s`);
+  const shown = (name, value) => (name.startsWith("p_") ? percent(value, 2) : seconds(value));
   return step(
     found.predictions ? "Predicted" : "Had it been ranked, it would have been predicted",
     found.predictions ? "done" : "maybe",

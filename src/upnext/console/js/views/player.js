@@ -58,7 +58,7 @@ export function openPlayer(item, rank) {
       { class: "player-body" },
       h("div", { class: "player-line" }, h("h2", { id: "player-title" }, name), clock),
       h("p", { class: "soft" }, [item.author, item.categories.join(", ")].filter(Boolean).join(" · ")),
-      item.reasons.length ? h("p", { class: "soft" }, `Shown because: ${item.reasons.join("; ")}`) : null,
+      item.reasons.length ? h("p", { class: "soft" }, `Why: ${item.reasons.join("; ")}`) : null,
       h(
         "div",
         { class: "buttons" },

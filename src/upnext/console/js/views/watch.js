@@ -3,6 +3,7 @@ import { h, put } from "../dom.js";
 import { ago, age, length, ms, past } from "../format.js";
 import { cover } from "../cover.js";
 import { icon } from "../icons.js";
+import { xrayLink } from "../parts.js";
 import { sendEvent, servePage, setUser, state } from "../state.js";
 import { attempt } from "../toast.js";
 import { chooseFirst } from "../who.js";
@@ -29,7 +30,7 @@ function draw(place, page, before, done) {
     const fine = await attempt(async () => draw(place, await servePage(), earlier, sentence));
     if (!fine) place.removeAttribute("aria-busy");
   };
-  const focus = document.activeElement?.closest("[data-item]")?.dataset.item;
+  const focus = focused();
   const places = new Map((before?.rows[0]?.items ?? []).map((item) => [item.item_id, item.position]));
   put(
     place,
@@ -39,7 +40,15 @@ function draw(place, page, before, done) {
     page.history.length ? lately(page.history) : null,
   );
   place.removeAttribute("aria-busy");
-  if (focus) place.querySelector(`[data-item="${CSS.escape(focus)}"] button`)?.focus({ preventScroll: true });
+  focus.map((part) => place.querySelector(part)).find(Boolean)?.focus({ preventScroll: true });
+}
+
+/** Where who uses the keyboard goes on after the page was drawn anew: at the same card, or at the top of its row. */
+function focused() {
+  const active = document.activeElement;
+  const [item, row] = [active?.closest("[data-item]")?.dataset.item, active?.closest("[data-row]")?.dataset.row];
+  if (active?.id) return [`#${active.id}`];
+  return [item && `[data-item="${CSS.escape(item)}"] button`, row && `[data-row="${row}"] button`].filter(Boolean);
 }
 
 function heading(page, before, done, again) {
@@ -76,11 +85,12 @@ function shelf(row, places, rank) {
     "section",
     { class: `shelf ${row.key === "for_you" ? "grid" : "line"}`, "aria-labelledby": id, "data-row": row.key },
     h("h2", { id }, row.title),
-    h("ul", { class: "cards", tabindex: row.key === "for_you" ? null : "0", "aria-labelledby": id }, row.items.map((item) => card({ ...item, recommendation_id: row.recommendation_id }, places, rank))),
+    h("ul", { class: "cards", tabindex: row.key === "for_you" ? null : "0", "aria-labelledby": id }, row.items.map((item) => card({ ...item, recommendation_id: row.recommendation_id }, places, rank, row.key === "because" ? row.recommendation_id : null))),
   );
 }
 
-function card(item, places, rank) {
+/** `answer`: whose candidate it is, if not the first row's. */
+function card(item, places, rank, answer) {
   const name = item.title ?? item.item_id;
   const hide = () => attempt(async () => {
     await sendEvent("hide", item);
@@ -100,7 +110,7 @@ function card(item, places, rank) {
       "div",
       { class: "card-foot" },
       h("p", { class: "card-meta" }, [item.categories.slice(0, 2).join(", "), age(item.published_at)].filter(Boolean).join(" · ") || "\u00a0"),
-      h("a", { class: "icon-button small", href: `#/xray?item=${encodeURIComponent(item.item_id)}`, title: "Why this?", "aria-label": `Why ${name}?` }, icon("why", 16)),
+      h("a", { class: "icon-button small", href: xrayLink(item, answer), title: "Why this?", "aria-label": `Why ${name}?` }, icon("why", 16)),
       h("button", { class: "icon-button small", type: "button", title: "Not interested", "aria-label": `Not interested in ${name}`, onclick: hide }, icon("hide", 16)),
     ),
     h("p", { class: "card-why", title: item.reasons.join("; ") }, item.reasons[0] ?? "\u00a0"),

@@ -1,7 +1,7 @@
 // The funnel of the page just served, in numbers: sources, filters, stage times, candidates; and one item's path.
 import { get } from "../api.js";
 import { h, put } from "../dom.js";
-import { ago, count, figure, ms, words } from "../format.js";
+import { ago, count, figure, ms, seconds, words } from "../format.js";
 import { bar, blocks, itemBox, panel, table, xrayLink } from "../parts.js";
 import { state } from "../state.js";
 import { attempt } from "../toast.js";
@@ -12,21 +12,22 @@ export const title = "X-ray";
 
 export async function show(place, { parameters, signal }) {
   if (!state.user) return chooseFirst(place, "Whose page shall be looked through?");
+  const answer = parameters.answer ?? state.pageId;
   put(place, head(null), h("div", { class: "two" }, blocks("19rem", "19rem")), blocks("24rem"));
-  const asked = { user_id: state.user, recommendation_id: state.pageId };
+  const asked = { user_id: state.user, recommendation_id: answer };
   const page = await get("/v1/console/xray", asked, { signal });
 
   const pathPlace = h("div", { id: "path", "aria-live": "polite" });
   const look = async (item) => {
-    history.replaceState(null, "", xrayLink(item));
+    history.replaceState(null, "", xrayLink(item, parameters.answer));
     put(pathPlace, panel("One item", null, blocks("48rem")));
-    const found = await attempt(async () => put(pathPlace, path(await get("/v1/console/xray/item", { ...asked, item_id: item.item_id }, { signal }), rowOf(item))));
+    const found = await attempt(async () => put(pathPlace, path(await get("/v1/console/xray/item", { ...asked, item_id: item.item_id }, { signal }), rowOf(item, answer))));
     if (!found) put(pathPlace);
     pathPlace.scrollIntoView({ block: "nearest" });
   };
   put(
     place,
-    head(page),
+    head(page, answer),
     stages(page),
     h("section", { class: "ask" }, h("h2", null, "What became of one item?"), itemBox("Any item", "Any item, by title or id: shown or not", look), pathPlace),
     h("div", { class: "two" }, h("div", { class: "stack" }, sources(page), times(page)), h("div", { class: "stack" }, filters(page), weights(page))),
@@ -35,12 +36,19 @@ export async function show(place, { parameters, signal }) {
   if (parameters.item) await look({ item_id: parameters.item });
 }
 
-/** The row below the first that shows the item, if it is on the page. */
-function rowOf(item) {
-  return state.page?.rows.slice(1).find((row) => row.items.some((one) => one.item_id === item.item_id))?.title ?? null;
+/** The row that shows the item, if it is another than the one that is looked through. */
+function rowOf(item, answer) {
+  return state.page?.rows.find((row) => row.recommendation_id !== answer && row.items.some((one) => one.item_id === item.item_id)) ?? null;
 }
 
-function head(page) {
+/** The rows that are answers of their own: each has a funnel. */
+function rows(answer) {
+  if (state.answers.length < 2) return null;
+  const link = ([title, id]) => h("li", null, h("a", { class: "chip clip", href: `#/xray?answer=${id}`, "aria-current": id === answer ? "true" : null }, title));
+  return h("ul", { class: "chips rows", "aria-label": "Which row" }, state.answers.map(link));
+}
+
+function head(page, answer) {
   return h(
     "section",
     { class: "page-head" },
@@ -51,6 +59,7 @@ function head(page) {
       page
         ? h("p", { class: "soft" }, `Served ${ago(page.asked_at)} · ${page.basis} · ${ms(page.took_ms)} ms · model ${page.model_version ?? "none"}`)
         : h("p", { class: "soft" }, h("span", { class: "skeleton text wide" })),
+      rows(answer ?? ""),
       page?.fresh ? h("p", { class: "soft small" }, "No served page is at hand: this one was made for the look, and nothing was logged.") : null,
       page?.degraded.length ? h("p", { class: "warn-text" }, `Degraded: ${page.degraded.join("; ")}`) : null,
     ),
@@ -165,7 +174,7 @@ function candidates(page, look) {
         count(row.place + 1),
         figure(row.value),
         figure(row.utility),
-        ...predictions.map((name) => figure(row.predictions[name])),
+        ...predictions.map((name) => (name.startsWith("p_") ? figure : seconds)(row.predictions[name])),
         ...scores.map((name) => (name in row.scores ? figure(row.scores[name]) : h("span", { class: "soft" }, "·"))),
       ]),
       (at) => ({ class: page.candidates[at].position === null ? "" : "shown", "data-candidate": page.candidates[at].item_id }),
