@@ -33,7 +33,7 @@ from upnext.reranking.filters import Available, Blocked, Excluded, InCategories,
 from upnext.reranking.freshness import FreshnessBoost
 from upnext.reranking.mmr import MMR
 from upnext.reranking.similarity import Similarity
-from upnext.stages import Boost, Filter, Hydrator, Observer, PairScorer, Ranker, Reranker, Source
+from upnext.stages import Boost, Filter, Hydrator, Observer, PairScorer, Reranker, Source
 from upnext.types import Float32, Int32, Requests
 
 SOURCES_FOLDER = "sources"
@@ -135,6 +135,7 @@ class Model:
     funnel: Funnel
     sources: Sources
     ranker: MultiTask
+    choice: Choice | None  # None where the log had no impressions, or of an earlier version of upnext
     _vectors: ItemVectors
     _vocabulary: Vocabulary
     _live: Live
@@ -234,18 +235,20 @@ def build(
         lambda: live.roles.names,
         config.serving.ranker_threads,
     )
+    choice = Choice.load(folder, spec.feature_names)
+    rankers = ranker, Linear.load(folder, spec.columns, spec.feature_names)
     funnel = Funnel(
         sources=sources.enabled,
         filters=filters(config, live),
         hydrators=hydrators(config, live, sources.scorers),
-        rankers=_with_choice(live, folder, (ranker, Linear.load(folder, spec.columns, spec.feature_names))),
+        rankers=rankers if choice is None else [WithChoice(each, choice, live.promises.urgency) for each in rankers],
         value=_value(config, spec),
         boosts=boosts(config, live),
         rerankers=rerankers(config, live, vectors),
         total=config.candidates.total,
         observers=observers,
     )
-    model = Model(version, funnel, sources, ranker, vectors, vocabulary, live)
+    model = Model(version, funnel, sources, ranker, choice, vectors, vocabulary, live)
     changed = live.catalogue.changed_since(revision) if revision else np.empty(0, np.int32)
     model.upsert_items(np.union1d(changed, np.arange(len(vectors()), len(live.catalogue()), dtype=np.int32)))
     return model
@@ -254,11 +257,6 @@ def build(
 def _value(config: Config, spec: RankerSpec) -> WeightedSum:
     tasks, power = config.ranking.tasks, config.ranking.choice_power
     return WeightedSum(lambda: {name: task.weight for name, task in tasks.items()}, task_columns(spec), power)
-
-
-def _with_choice(live: Live, folder: Path, rankers: tuple[MultiTask, Linear]) -> tuple[Ranker, ...]:
-    choice = Choice.load(folder, rankers[0].spec.feature_names)
-    return rankers if choice is None else tuple(WithChoice(each, choice, live.promises.urgency) for each in rankers)
 
 
 def task_columns(spec: RankerSpec) -> dict[str, str]:

@@ -12,7 +12,8 @@ from upnext.reranking.order import by_utility
 from upnext.types import Candidates, Int64, Slate
 
 SCORE = "score_"
-_NOT_PREDICTIONS = ("value", "utility", "propensity")
+CHOICE = "choice"  # ranking.choice: no task, but what the weighted sum of all tasks is held to
+_NOT_PREDICTIONS = (CHOICE, "value", "utility", "propensity")
 
 
 def path_of(slate: Slate, item: int, request: int = 0) -> dict[str, Any]:
@@ -50,9 +51,14 @@ def in_order(considered: Candidates) -> Int64:
 
 
 def predictions(rows: Candidates, row: int) -> dict[str, float | None]:
-    """What was predicted for a row: every column that is neither a source's score nor made from predictions."""
+    """What was predicted for a row by task: each column that is no source's score and not made from predictions."""
     names = [name for name in rows.columns if not name.startswith(SCORE) and name not in _NOT_PREDICTIONS]
     return {name: number(rows[name][row]) for name in names}
+
+
+def choice(rows: Candidates, row: int) -> float | None:
+    """How likely a row is to be chosen against the likeliest of its request; None where the model does not say."""
+    return number(rows[CHOICE][row]) if CHOICE in rows else None
 
 
 def number(value: Any) -> float | None:
@@ -64,6 +70,7 @@ def _ranked(considered: Candidates, row: int) -> dict[str, Any]:
     order = in_order(considered)
     return {
         "predictions": predictions(considered, row),
+        "choice": choice(considered, row),
         "value": number(considered["value"][row]),
         "utility": number(considered["utility"][row]),
         "place_before_reranking": int(np.flatnonzero(order == row)[0]),

@@ -15,10 +15,12 @@ import pytest
 from tests.console.server import copied
 from upnext.home import Home
 from upnext.serving.console.kept import MOST, Pages
+from upnext.serving.console.mattered import mattered
 from upnext.serving.console.page import home_page
 from upnext.serving.console.xray import funnel
 from upnext.serving.engine import Engine
 from upnext.serving.question import Question
+from upnext.types import Candidates
 
 
 @pytest.fixture
@@ -98,6 +100,24 @@ def test_the_xray_of_an_anchored_answer_is_of_its_own_sources(engine: Engine) ->
         assert all(0 <= one["proposed"] <= one["quota"] for one in found["sources"])
         assert not any(one["error"] for one in found["sources"])
     assert len(engine.funnels.anchored.sources) < len(engine.funnels.whole.sources)
+
+
+def test_a_feature_did_what_the_ranking_lacks_without_it(engine: Engine) -> None:
+    pages = Pages()
+    kept = pages.find(home_page(engine, pages, "u1")["rows"][0]["recommendation_id"])
+    assert kept is not None
+    rows, funnel_ = kept.slate.considered, kept.funnels.whole
+    assert rows.features is not None
+    usual = np.median(rows.features, axis=0)
+    for row in np.argsort(-rows["choice"])[[1, 5, 50]].tolist():  # the others are compared with the first
+        for feature in mattered(kept, row)[:3]:
+            column = rows.feature_names.index(feature["feature"])
+            without = rows.features.copy()
+            without[row, column] = usual[column]
+            table = Candidates(rows.item, rows.offsets).with_features(without, rows.feature_names)
+            table = table.with_columns(funnel_.rankers[0](kept.asked.requests, table))
+            lacking = rows["value"][row] - funnel_.value(kept.asked.requests, table)[row]
+            np.testing.assert_allclose(feature["effect"], lacking, rtol=0.02, atol=1e-3)
 
 
 def test_the_latest_answers_are_kept(engine: Engine) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.console.server import copied
@@ -25,6 +26,16 @@ def home(trained: Path, tmp_path: Path) -> Home:
 def client(home: Home) -> Iterator[httpx.Client]:
     with running(home) as opened:
         yield opened
+
+
+def test_choices_of_no_weight_are_not_spoken_of(client: httpx.Client) -> None:
+    client.put("/v1/console/dials", json={"dials": {"choice_power": 0.0}})
+    page = client.post("/v1/console/page", json={"user_id": "u1"}).json()
+    best = page["rows"][0]["items"][0]["item_id"]
+    asked = {"user_id": "u1", "recommendation_id": page["rows"][0]["recommendation_id"], "item_id": best}
+    path = client.get("/v1/console/xray/item", params=asked).json()
+    assert path["held"] is None
+    np.testing.assert_allclose(path["value"], sum(part["part"] for part in path["value_parts"]), rtol=1e-3)
 
 
 def test_a_search_looks_at_every_text_and_stops_in_time() -> None:
@@ -57,8 +68,15 @@ def test_the_xray_is_of_the_page_or_says_that_it_is_not(client: httpx.Client) ->
     best = page["rows"][0]["items"][0]["item_id"]
     path = client.get("/v1/console/xray/item", params={**asked, "item_id": best}).json()
     assert path["position"] == 0
-    parts = sum(part["part"] for part in path["value_parts"])
-    assert abs(parts - path["value"]) < 1e-3 * max(abs(path["value"]), 1)
+    parts, held = sum(part["part"] for part in path["value_parts"]), path["held"]
+    assert set(path["predictions"]) >= {"p_click", "watch_seconds"}
+    assert "choice" not in path["predictions"], "it is no task"
+    assert 0 < held["choice"] == path["choice"] <= 1
+    np.testing.assert_allclose(held["sum"], parts, rtol=1e-4)
+    np.testing.assert_allclose(held["factor"], held["choice"] ** held["power"], rtol=1e-4)
+    np.testing.assert_allclose(path["value"], parts * held["factor"], rtol=1e-3)
+    assert xray["choice_power"] == held["power"] == 0.1
+    assert max(row["choice"] for row in xray["candidates"]) <= 1
     effects = [abs(feature["effect"]) for feature in path["features"]]
     assert effects == sorted(effects, reverse=True)
 
@@ -72,6 +90,10 @@ def test_a_preview_of_nothing_turned_is_the_page_itself(client: httpx.Client) ->
     assert (same["now"]["expected"], same["moved"], same["entered"]) == (same["then"]["expected"], 0, 0)
     likes = client.post("/v1/console/dials/preview", json={**asked, "dials": {"weights.like": 50.0}}).json()
     assert likes["then"]["expected"]["like"] >= likes["now"]["expected"]["like"]
+    free = client.post("/v1/console/dials/preview", json={**asked, "dials": {"choice_power": 0.0}}).json()
+    held, freed = ({item["item_id"]: item["utility"] for item in free[which]["items"]} for which in ("now", "then"))
+    assert all(freed[item] >= held[item] for item in held.keys() & freed.keys())
+    assert held != freed
 
 
 def test_dials_that_make_no_sense_are_refused(client: httpx.Client, home: Home) -> None:
@@ -93,6 +115,7 @@ def test_saved_dials_serve_and_survive(client: httpx.Client, home: Home) -> None
     predictions = explained["predictions"]
     expected = predictions["p_click"] + 9.5 * predictions.get("p_like", 0) + 4 * predictions.get("p_share", 0)
     expected += 0.01 * predictions["watch_seconds"]
+    expected *= explained["choice"] ** 0.1
     assert abs(explained["value"] - expected) < 1e-3 * max(expected, 1)
     undone = client.post("/v1/console/dials/undo").json()
     assert (undone["dials"]["weights.like"], undone["dials"]["exploration"], undone["undo"]) == (2.0, 0.1, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,21 @@ def test_a_row_that_is_an_answer_of_its_own_has_its_own_funnel(visit: Visit, sha
     page.reload()
     page.locator("#outcome").wait_for()
     assert page.locator("#outcome").inner_text().startswith("Shown at place 2 of")
+
+
+def test_the_value_is_the_weighted_sum_times_the_choice(visit: Visit, shared: Server) -> None:
+    page = visit(shared, user="u8").page
+    served(page)
+    item = items_of(page, "for_you")[3]
+    page.goto(f"{shared.url}/#/xray?item={item}")
+    page.locator("#held").wait_for()
+    asked = {"user_id": "u8", "item_id": item, "recommendation_id": page_id(page)}
+    said = shared.api.get("/v1/console/xray/item", params=asked).json()
+    total, factor, value = map(number, re.findall(r"[\d.,]+", page.locator("#held").inner_text()))
+    for shown, meant in ((total, said["held"]["sum"]), (factor, said["held"]["factor"]), (value, said["value"])):
+        assert abs(shown - meant) <= 0.01 * abs(meant)
+    assert "not the probability of a task" in page.locator("#path").inner_text()
+    assert "choice" not in page.locator("#path .facts").inner_text()
 
 
 def fallen(server: Server) -> str:

@@ -11,7 +11,7 @@ from upnext.pipeline import Funnel, boosted
 from upnext.serving.funnels import Funnels
 from upnext.serving.question import Asked
 from upnext.types import Candidates, Requests, Slate
-from upnext.xray import SCORE, number, path_of, predictions
+from upnext.xray import SCORE, choice, number, path_of, predictions
 
 
 def explain(asked: Asked, item: int, funnels: Funnels, live: Live, slate: Slate | None = None) -> dict[str, Any]:
@@ -65,6 +65,7 @@ def _had_it_been_ranked(requests: Requests, item: int, slate: Slate, funnel: Fun
     utility = boosted(rows["value"], [boost(requests, rows) for boost in funnel.boosts])
     return {
         "predictions": predictions(rows, -1),
+        "choice": choice(rows, -1),
         "value": number(rows["value"][-1]),
         "utility": number(utility[-1]),
         "place": int(np.count_nonzero(utility[:-1] > utility[-1])),

@@ -28,6 +28,7 @@ _LOG = logging.getLogger("upnext.serving")
 HISTORY = Path("var", "dials")  # in the home: the file as it was before each saving
 REMEMBERED = 50
 _FIXED: Mapping[str, Setting] = {
+    "choice_power": ("ranking", "choice_power"),
     "diversity": ("reranking", "diversity"),
     "freshness": ("reranking", "freshness_boost"),
     "exploration": ("reranking", "exploration", "budget"),

@@ -11,6 +11,7 @@ from upnext.serving.engine import Engine
 from upnext.serving.funnels import Funnels
 from upnext.serving.question import Asked, Question
 from upnext.types import Slate
+from upnext.xray import CHOICE
 
 MOST = 32  # answers, up to two a page; each holds about half a megabyte
 SURFACE = "console"
@@ -31,6 +32,11 @@ class Kept:
     def weights(self) -> dict[str, float]:
         """What a prediction of each task was worth."""
         return {name: task.weight for name, task in self.config.ranking.tasks.items()}
+
+    @property
+    def choice_power(self) -> float:
+        """How much the value was held to what people choose; 0 where the model does not know that."""
+        return self.config.ranking.choice_power if CHOICE in self.slate.considered else 0.0
 
 
 class Pages:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from upnext.build import Model
 from upnext.serving.console.kept import Kept
-from upnext.types import Candidates
-from upnext.xray import number
+from upnext.types import Candidates, Column
+from upnext.xray import CHOICE, number
 
 MOST = 12
 
@@ -31,7 +32,7 @@ def mattered(page: Kept, row: int) -> list[dict[str, Any]]:
     matrix[np.arange(len(differ)), differ] = usual[differ]  # the last row is the candidate as it is
     many = np.full(len(matrix), rows.item[row], np.int32)
     table = Candidates(many, np.array([0, len(many)], np.int64)).with_features(matrix, rows.feature_names)
-    predicted = table.with_columns(model.ranker(page.asked.requests, table))
+    predicted = table.with_columns({**model.ranker(page.asked.requests, table), **_choice(page, model, row, table)})
     value = page.funnels.whole.value(page.asked.requests, predicted)
     effect = value[-1] - value[:-1]
     strongest = np.argsort(-np.abs(effect), kind="stable")[:MOST]
@@ -45,3 +46,13 @@ def mattered(page: Kept, row: int) -> list[dict[str, Any]]:
         for one in strongest.tolist()
         if effect[one] != 0
     ]
+
+
+def _choice(page: Kept, model: Model, row: int, table: Candidates) -> dict[str, Column]:
+    """How likely each row of the table would be chosen in the place of the candidate ``row``, which is its last."""
+    rows, choice = page.slate.considered, model.choice
+    if choice is None or CHOICE not in rows:
+        return {}
+    likely, mine, counted = choice(table), choice(rows)[row], rows[CHOICE][row]
+    least = counted if counted > mine else 0.0  # it is owed impressions, and counts as so much whatever its features
+    return {CHOICE: np.clip(mine * likely / likely[-1], least, 1.0).astype(np.float32)}

@@ -13,7 +13,7 @@ from upnext.serving.console.mattered import mattered
 from upnext.serving.explain import explain
 from upnext.serving.items import describe
 from upnext.types import Candidates, StageTrace
-from upnext.xray import SCORE, in_order, number, predictions
+from upnext.xray import SCORE, choice, in_order, number, predictions
 
 LISTED = 60  # candidates, the best by utility
 _FILTER = "filter "
@@ -49,6 +49,7 @@ def funnel(page: Kept, live: Live) -> dict[str, Any]:
         "shown": len(slate.chosen),
         "stages": stage_dicts(slate.trace),
         "weights": page.weights,
+        "choice_power": page.choice_power,
         "candidates": candidates(page, live),
     }
 
@@ -67,6 +68,7 @@ def candidates(page: Kept, live: Live) -> list[dict[str, Any]]:
             **describe(live, int(rows.item[row])),
             "place": int(place[row]),
             "position": position.get(int(rows.item[row])),
+            "choice": choice(rows, row),
             "value": number(rows["value"][row]),
             "utility": number(rows["utility"][row]),
             "scores": _scores(rows, row),
@@ -81,8 +83,9 @@ def item_path(page: Kept, item: int, live: Live) -> dict[str, Any]:
     path = explain(page.asked, item, page.funnels, live, page.slate)
     found = np.flatnonzero(page.slate.considered.item == item)
     path |= {"card": describe(live, item), "fresh": page.fresh, "shown": len(page.slate.chosen)}
-    predicted = path.get("predictions") or path.get("had_it_been_ranked", {}).get("predictions", {})
-    path["value_parts"] = _value_parts(page, predicted)
+    ranked = path if "predictions" in path else path.get("had_it_been_ranked", {})
+    path["value_parts"] = _value_parts(page, ranked.get("predictions", {}))
+    path["held"] = _held(page, path["value_parts"], ranked)
     path["boosts"] = {}
     path["features"] = []
     if len(found):
@@ -102,6 +105,15 @@ def _value_parts(page: Kept, predicted: dict[str, Any]) -> list[dict[str, Any]]:
             part = {"task": task, "prediction": prediction, "weight": weight, "part": number(weight * prediction)}
             parts.append(part)
     return parts
+
+
+def _held(page: Kept, parts: list[dict[str, Any]], ranked: dict[str, Any]) -> dict[str, Any] | None:
+    """What the choices of people make of the parts: value = sum x factor. None where they count for nothing."""
+    value, share, total = ranked.get("value"), ranked.get("choice"), sum(part["part"] for part in parts)
+    if value is None or share is None or not page.choice_power:
+        return None
+    factor = number(value / total) if total else None
+    return {"sum": number(total), "choice": share, "power": page.choice_power, "factor": factor}
 
 
 def _quotas(page: Kept) -> list[tuple[str, int]]:

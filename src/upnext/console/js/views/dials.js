@@ -10,6 +10,7 @@ import { chooseFirst } from "../who.js";
 export const title = "Dials";
 
 const ABOUT = {
+  choice_power: "how much value is held to what people choose: 0 = not at all",
   diversity: "0 = by value alone, 1 = as different as can be",
   freshness: "extra value of an item published this moment",
   exploration: "share of places for new items that are owed impressions",
@@ -24,6 +25,8 @@ export async function show(place, { signal }) {
 }
 
 const heading = () => h("section", { class: "page-head" }, h("div", null, h("h1", null, "Dials"), h("p", { class: "soft" }, `What a weight does to ${state.user}’s page, before anybody sees it.`)));
+
+const ofValue = (name) => name.startsWith("weights.") || name === "choice_power";
 
 function draw(place, standing, signal) {
   let saved = standing.dials;
@@ -87,8 +90,8 @@ function draw(place, standing, signal) {
       h(
         "section",
         { class: "panel dial-panel", "aria-label": "The dials" },
-        group("What a prediction is worth", all.filter((name) => name.startsWith("weights."))),
-        group("The page as a whole", all.filter((name) => !name.startsWith("weights."))),
+        group("What a prediction is worth", all.filter(ofValue)),
+        group("The page as a whole", all.filter((name) => !ofValue(name))),
         buttons,
         h("p", { class: "soft small" }, "Saving writes upnext.toml, and every process of the server follows. Nothing is trained again."),
       ),
@@ -155,7 +158,7 @@ const NEUTRAL = new Set(["median age days", "explored"]); // more of it is neith
 
 function change(now, then, good) {
   if (now === null || then === null || Math.abs(then - now) < 1e-6) return h("span", { class: "soft" }, "–");
-  const share = now ? ` (${signed((100 * (then - now)) / Math.abs(now), (value) => value.toFixed(0))} %)` : "";
+  const share = now ? h("span", { class: "change-share" }, ` (${signed((100 * (then - now)) / Math.abs(now), (value) => value.toFixed(0))} %)`) : null;
   return h("span", { class: good ? (then > now ? "good-text" : "bad-text") : "" }, signed(then - now), share);
 }
 

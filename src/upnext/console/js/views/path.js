@@ -98,20 +98,42 @@ function mattered(found) {
 
 function valued(found) {
   if (!found.value_parts.length) return null;
+  const { held } = found;
   const total = found.value ?? found.had_it_been_ranked?.value;
   return step(
     "Value",
     found.predictions ? "done" : "maybe",
     h(
       "p",
-      { class: "sum number" },
+      { class: "sum number", id: "sum" },
       found.value_parts
         .filter((part) => part.weight)
         .map((part, at) => [at ? " + " : "", h("span", { class: "term" }, h("span", { class: "soft tiny" }, words(part.task)), ` ${figure(part.weight)} × ${figure(part.prediction)}`)]),
       " = ",
+      h("strong", null, figure(held ? held.sum : total)),
+    ),
+    held ? choice(held, total) : null,
+  );
+}
+
+/** What the weighted sum is multiplied by. */
+function choice(held, total) {
+  return [
+    h(
+      "p",
+      { class: "sum number", id: "held" },
+      h("span", { class: "term" }, h("span", { class: "soft tiny" }, "weighted sum"), ` ${figure(held.sum)}`),
+      " × ",
+      h("span", { class: "term" }, h("span", { class: "soft tiny" }, "choice"), ` ${figure(held.factor)}`),
+      " = ",
       h("strong", null, figure(total)),
     ),
-  );
+    h(
+      "p",
+      { class: "soft small" },
+      `Choice = ${figure(held.choice)}, to the power of ${held.power} (a dial): ${figure(held.factor)}. The candidate that this user is likeliest to choose has 1, and this one would be chosen ${figure(held.choice)} times as often: a share, not the probability of a task.`,
+    ),
+  ];
 }
 
 function reranked(found) {

@@ -30,7 +30,7 @@ export async function show(place, { parameters, signal }) {
     head(page, answer),
     stages(page),
     h("section", { class: "ask" }, h("h2", null, "What became of one item?"), itemBox("Any item", "Any item, by title or id: shown or not", look), pathPlace),
-    h("div", { class: "two" }, h("div", { class: "stack" }, sources(page), times(page)), h("div", { class: "stack" }, filters(page), weights(page))),
+    h("div", { class: "two" }, h("div", { class: "stack" }, sources(page), filters(page), weights(page)), times(page)),
     h("div", { class: "tall-table" }, candidates(page, look)),
   );
   if (parameters.item) await look({ item_id: parameters.item });
@@ -149,7 +149,9 @@ function times(page) {
 function weights(page) {
   return panel(
     "What a prediction is worth",
-    "Value = the sum of weight × prediction. The weights are dials.",
+    page.choice_power
+      ? `Value = the sum of weight × prediction, × choice to the power of ${page.choice_power}. Choice = how likely it is to be chosen, as a share of the likeliest candidate. Weights and power are dials.`
+      : "Value = the sum of weight × prediction. The weights are dials.",
     table(
       "Weights",
       [["Task", ""], ["Weight", "right"]],
@@ -161,7 +163,8 @@ function weights(page) {
 
 function candidates(page, look) {
   const [scores, predictions] = ["scores", "predictions"].map((part) => [...new Set(page.candidates.flatMap((row) => Object.keys(row[part])))]);
-  const columns = [["Item", "sticky"], ["Shown", "right"], ["Place", "right"], ["Value", "right"], ["Utility", "right"], ...predictions.map((name) => [words(name), "right"]), ...scores.map((name) => [words(name), "right"])];
+  const held = page.choice_power > 0;
+  const columns = [["Item", "sticky"], ["Shown", "right"], ["Place", "right"], ["Utility", "right"], ["Value", "right"], ...(held ? [["Choice", "right"]] : []), ...predictions.map((name) => [words(name), "right"]), ...scores.map((name) => [words(name), "right"])];
   return panel(
     "Candidates",
     `The best ${count(page.candidates.length)} of ${count(page.ranked)} by utility: the predictions of each task, and the scores of the sources that proposed it. Places count from 1.`,
@@ -172,8 +175,9 @@ function candidates(page, look) {
         h("button", { class: "row-button clip", type: "button", onclick: () => look(row) }, row.title ?? row.item_id),
         row.position === null ? "" : h("span", { class: "tag accent" }, row.position + 1),
         count(row.place + 1),
-        figure(row.value),
         figure(row.utility),
+        figure(row.value),
+        ...(held ? [figure(row.choice)] : []),
         ...predictions.map((name) => (name.startsWith("p_") ? figure : seconds)(row.predictions[name])),
         ...scores.map((name) => (name in row.scores ? figure(row.scores[name]) : h("span", { class: "soft" }, "·"))),
       ]),
