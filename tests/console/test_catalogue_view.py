@@ -48,6 +48,25 @@ def test_an_added_item_is_found_and_recommended_and_a_deleted_one_gone(visit: Vi
     assert "zebra-1" not in items_of(page)
 
 
+def test_the_open_item_is_marked_among_the_results(visit: Visit, shared: Server) -> None:
+    page = visit(shared, "#/catalogue").page
+    marked = page.locator(".result[aria-current]")
+    page.locator(".result").nth(2).click()
+    page.locator("#audience li").first.wait_for()
+    opened = page.locator(".result").nth(2).get_attribute("data-item")
+    assert [marked.count(), marked.get_attribute("data-item")] == [1, opened]
+    page.locator(".result").nth(4).click()
+    until(page, f"document.querySelector('.result[aria-current]')?.dataset.item !== '{opened}'")
+    assert marked.count() == 1
+    again = marked.get_attribute("data-item")
+    page.reload()
+    marked.wait_for()
+    assert marked.get_attribute("data-item") == again
+    page.get_by_label("Search items").fill("no such title")
+    until(page, "!document.querySelector('.result')")
+    assert marked.count() == 0
+
+
 def test_what_users_write_is_text_and_never_html(visit: Visit, own: Server) -> None:
     page = visit(own, "#/catalogue").page
     add(page, EVIL, "<b>bold</b>", "evil<1>")

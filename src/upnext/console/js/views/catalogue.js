@@ -18,11 +18,13 @@ export async function show(place, { parameters, signal }) {
   const detail = h("div", { class: "stack", id: "detail" });
   const open = (id) => {
     history.replaceState(null, "", `#/catalogue?item=${encodeURIComponent(id)}`);
+    mark(results, id);
     return attempt(() => showItem(detail, id, signal, gone));
   };
   const search = async () => {
     const found = await get("/v1/console/items", { q: input.value.trim(), n: LISTED }, { signal });
     list(results, found.items, open, input.value.trim());
+    mark(results, chosen());
     put(note, input.value.trim() ? `${found.complete ? "" : "more than "}${count(found.items.length)} found` : "What is popular now");
   };
   const gone = (item) => {
@@ -38,6 +40,8 @@ export async function show(place, { parameters, signal }) {
     open(id);
   };
   const add = () => {
+    history.replaceState(null, "", "#/catalogue");
+    mark(results, null);
     put(detail, itemForm(added, () => put(detail, hint())));
     detail.querySelector("input").focus();
   };
@@ -54,7 +58,17 @@ export async function show(place, { parameters, signal }) {
   await search();
 }
 
-const hint = () => h("section", { class: "panel quiet-panel" }, h("p", { class: "soft" }, "Choose an item on the left, or add one."));
+/** Which item is open, as the address says. */
+const chosen = () => new URLSearchParams(location.hash.split("?")[1] ?? "").get("item");
+
+function mark(results, id) {
+  for (const one of results.querySelectorAll(".result")) {
+    if (one.dataset.item === id) one.setAttribute("aria-current", "true");
+    else one.removeAttribute("aria-current");
+  }
+}
+
+const hint = () => h("section", { class: "panel quiet-panel" }, h("p", { class: "soft" }, "Choose an item, or add one."));
 
 function list(results, items, open, words) {
   put(
