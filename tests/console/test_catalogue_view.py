@@ -20,6 +20,7 @@ def add(page: Any, title: str, genres: str, item_id: str) -> None:
     page.get_by_label("Id", exact=True).fill(item_id)
     page.get_by_role("button", name="Add it").click()
     page.locator("#neighbours li").first.wait_for()
+    until(page, "document.activeElement.tagName === 'H2'")
 
 
 def test_an_added_item_is_found_and_recommended_and_a_deleted_one_gone(visit: Visit, own: Server) -> None:
@@ -38,8 +39,12 @@ def test_an_added_item_is_found_and_recommended_and_a_deleted_one_gone(visit: Vi
     served(page)
     page.goto(f"{own.url}/#/catalogue?item=zebra-1")
     page.get_by_role("button", name="Delete").click()
+    page.keyboard.press("Enter")  # "Keep it" has the focus
+    page.get_by_role("button", name="Delete it").wait_for(state="detached")
+    page.keyboard.press("Enter")
     page.get_by_role("button", name="Delete it").click()
     page.get_by_text("is never shown again").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Deleted"
     assert "zebra-1" not in on_page(own, whose)
     page.goto(f"{own.url}/#/watch")
     served(page)
@@ -83,6 +88,9 @@ def test_what_users_write_is_text_and_never_html(visit: Visit, own: Server) -> N
     page.goto(f"{own.url}/#/dials")
     page.locator('[data-slate="then"]').wait_for()
     assert page.locator("img").count() == 0
+    page.goto(f"{own.url}/#/catalogue")
+    add(page, "Élan vitàl", "<b>bold</b>", "")
+    assert "item=elan-vital" in page.evaluate("location.hash"), "an id that is made from a title can be read"
 
 
 def test_a_mistake_is_said_at_its_field(visit: Visit, own: Server) -> None:

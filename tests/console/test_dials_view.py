@@ -33,6 +33,7 @@ def test_a_dial_changes_the_order_and_is_saved_and_undone(visit: Visit, own: Ser
     assert settings(own)["reranking"].get("diversity", 0.2) == 0.2, "nothing is saved yet"
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_text("Saved in upnext.toml").wait_for()
+    assert page.evaluate("document.activeElement.id") == "undo", "the keyboard goes on there"
     assert settings(own)["reranking"]["diversity"] == 0.9
     until(page, "document.getElementById('moves')?.textContent.includes('same page')")
     assert slate(page, "now") == after, "the server answers by it"

@@ -126,6 +126,14 @@ def test_it_can_be_used_by_keyboard_alone(visit: Visit, shared: Server) -> None:
     assert dialog.evaluate("dialog => dialog.contains(document.activeElement)")
     page.keyboard.press("Escape")
     until(page, "document.getElementById('change').textContent.includes('Ranked again')")
+    page.locator(".who").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.type("u9")
+    page.get_by_role("option").filter(has_text="u9").first.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('h1').textContent === 'u9'")
+    assert page.evaluate("document.activeElement.className") == "who"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

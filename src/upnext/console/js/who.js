@@ -61,7 +61,10 @@ export function openDialog() {
       h("div", { class: "buttons" }, startButton(close), h("button", { class: "button quiet", type: "button", onclick: close }, "Cancel")),
     ),
   );
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    document.querySelector(".who").focus();
+  });
   document.body.append(dialog);
   dialog.showModal();
 }

@@ -29,7 +29,8 @@ export async function show(place, { parameters, signal }) {
   };
   const gone = (item) => {
     forgetPage();
-    put(detail, h("section", { class: "panel" }, h("h2", null, "Deleted"), h("p", { class: "soft" }, `“${item.title ?? item.item_id}” is never shown again.`)));
+    put(detail, h("section", { class: "panel" }, h("h2", { tabindex: "-1" }, "Deleted"), h("p", { class: "soft" }, `“${item.title ?? item.item_id}” is never shown again.`)));
+    detail.querySelector("h2").focus({ preventScroll: true });
     history.replaceState(null, "", "#/catalogue");
     attempt(search);
   };
@@ -37,7 +38,7 @@ export async function show(place, { parameters, signal }) {
     forgetPage();
     toast("Added. It can be recommended from now on.");
     attempt(search);
-    open(id);
+    open(id).then(() => detail.querySelector("h2")?.focus({ preventScroll: true }));
   };
   const add = () => {
     history.replaceState(null, "", "#/catalogue");
@@ -110,7 +111,14 @@ function facts(item, gone) {
     await remove(`/v1/items/${encodeURIComponent(item.item_id)}`);
     gone(item);
   });
-  const ask = (event) => put(event.currentTarget.parentElement, h("span", { class: "small" }, "It will never be shown again."), h("button", { class: "button danger", type: "button", id: "delete-really", onclick: erase }, "Delete it"));
+  const buttons = h("div", { class: "buttons" });
+  const offer = () => put(buttons, h("button", { class: "button danger", type: "button", id: "delete", onclick: ask }, "Delete"));
+  const ask = () => {
+    const keep = h("button", { class: "button", type: "button", onclick: () => (offer(), buttons.firstChild.focus()) }, "Keep it");
+    put(buttons, h("span", { class: "small" }, "It will never be shown again."), h("button", { class: "button danger", type: "button", id: "delete-really", onclick: erase }, "Delete it"), keep);
+    keep.focus();
+  };
+  offer();
   const rows = [
     ["Id", item.item_id],
     ["Author", item.author],
@@ -123,7 +131,7 @@ function facts(item, gone) {
     "section",
     { class: "panel item-facts", "aria-label": "The item" },
     h("span", { class: "cover" }, cover(item)),
-    h("div", { class: "stack tight" }, h("h2", null, item.title ?? item.item_id, item.available ? null : h("span", { class: "tag bad" }, "not available")), h("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))), h("div", { class: "buttons" }, h("button", { class: "button danger", type: "button", id: "delete", onclick: ask }, "Delete"))),
+    h("div", { class: "stack tight" }, h("h2", { tabindex: "-1" }, item.title ?? item.item_id, item.available ? null : h("span", { class: "tag bad" }, "not available")), h("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))), buttons),
   );
 }
 

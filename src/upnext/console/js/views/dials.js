@@ -58,6 +58,7 @@ function draw(place, standing, signal) {
     forgetPage();
     toast(words_);
     draw(place, { ...standing, dials: saved, undo: standing.undo }, signal);
+    (place.querySelector("#undo:enabled") ?? place.querySelector("[data-dial]")).focus({ preventScroll: true });
   };
   const save = () =>
     settle(async () => {
