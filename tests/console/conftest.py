@@ -52,6 +52,7 @@ def visit(browser: Any) -> Iterator[Callable[..., Watched]]:
         page = context.new_page()
         watched = Watched(page, server.url)
         opened.append((context, watched))
+        server.guests.append(context)
         if user is not None:
             page.add_init_script(
                 f"if (window === top && !sessionStorage.getItem('upnext.user')) "

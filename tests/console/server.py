@@ -25,6 +25,7 @@ class Server:
         self.home = home
         self._port = 0
         self._stop: Any = None
+        self.guests: list[Any] = []  # browser contexts: they leave before the server does, or would complain
         self.start()
         self.url = f"http://127.0.0.1:{self._port}"
         self.api = httpx.Client(base_url=self.url, timeout=30)
@@ -50,6 +51,8 @@ class Server:
             self._stop = None
 
     def close(self) -> None:
+        for guest in self.guests:
+            guest.close()
         self.api.close()
         self.stop()
 
