@@ -36,6 +36,8 @@ def playing(page: Any) -> None:
 
 
 def path(page: Any) -> None:
+    if page.viewport_size == WIDE:
+        page.set_viewport_size({**WIDE, "height": 1500})  # as much as the path of one item takes
     page.locator("[data-candidate] .row-button").first.click()
     page.locator("#outcome").wait_for()
     page.evaluate("document.getElementById('path').scrollIntoView(); scrollBy(0, -90)")
