@@ -54,12 +54,23 @@ CONFINED = {
     "sqlite3": ("storage/",),
     "adbc_driver_manager": ("storage/postgres_client.py",),
     "adbc_driver_postgresql": ("storage/postgres_client.py",),
+    "fsspec": ("storage/bucket.py",),  # and what it takes for a service: s3fs, gcsfs
     "faiss": ("candidates/",),
     "numba": ("compiled.py",),
     "onnxruntime": ("candidates/", "ranking/", "training/"),
     "scipy": ("training/",),
 }
-HEAVY = ("torch", "implicit", "onnx", "onnxscript", "matplotlib", "scipy.sparse", "adbc_driver_postgresql")
+HEAVY = (
+    "torch",
+    "implicit",
+    "onnx",
+    "onnxscript",
+    "matplotlib",
+    "scipy.sparse",
+    "adbc_driver_postgresql",
+    "fsspec",
+    "s3fs",
+)
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]

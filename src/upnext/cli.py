@@ -46,18 +46,20 @@ def import_(home: Path, overrides: tuple[str, ...], mapping: Path | None, source
     """Import items, users and events from SOURCE.
 
     SOURCE is a file or folder (CSV, JSON lines, Parquet), or a known format and a path: kuairand PATH,
-    movielens PATH, sequences PATH. Importing the same source twice adds nothing.
+    movielens PATH, sequences PATH. A path may be a URL: s3://bucket/data. Importing the same source twice adds nothing.
     """
+    from upnext.events.fetched import fetched
     from upnext.events.importing import import_source
     from upnext.events.open import open_source
 
     opened = Home.open(home, overrides)
-    reader = open_source(source, mapping)
-    log = opened.log()
-    try:
-        console().print(import_source(log, reader, opened.config.events.types, opened.rejects, bars()))
-    finally:
-        log.close()
+    with fetched(source, opened.directory / "var") as paths:
+        reader = open_source(paths, mapping)
+        log = opened.log()
+        try:
+            console().print(import_source(log, reader, opened.config.events.types, opened.rejects, bars()))
+        finally:
+            log.close()
 
 
 @cli.command()

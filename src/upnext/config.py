@@ -80,7 +80,7 @@ class StorageConfig(Section):
         description="The event log and catalogue: a file (a relative path is inside the home), or "
         "postgresql://user@host/database for several machines (docs/storage.md).",
     )
-    models: str = Field("var/models", description="Published model versions.")
+    models: str = Field("var/models", description="Published model versions: a folder, or s3://bucket/prefix.")
     snapshot_events: int = Field(
         50_000, description="A server saves the live state after so many events, so that a restart is quick.", ge=1
     )

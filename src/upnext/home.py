@@ -11,7 +11,7 @@ from upnext.errors import HomeError
 from upnext.settings import load_config, render_toml
 from upnext.storage.artifacts import Models
 from upnext.storage.log import Log
-from upnext.storage.open import open_log
+from upnext.storage.open import open_log, open_models
 
 CONFIG_FILE = "upnext.toml"
 
@@ -49,7 +49,7 @@ class Home:
         return open_log(self.config.storage.log, self.directory)
 
     def models(self) -> Models:
-        return Models(self.directory / self.config.storage.models)
+        return open_models(self.config.storage.models, self.directory)
 
     @property
     def rejects(self) -> Path:

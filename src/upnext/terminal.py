@@ -46,10 +46,10 @@ def batch_lines(done: Summary) -> RenderableType:
 
 
 def versions_table(models: Models) -> RenderableType:
-    """The published versions, oldest first, every file of them checked."""
+    """The published versions, oldest first, every file of them looked at."""
     active, versions = models.active(), models.versions()
     if not versions:
-        return Text(f"{models.directory}: no model version is published yet. `upnext train` makes one.")
+        return Text(f"{models.place}: no model version is published yet. `upnext train` makes one.")
     table = Table(box=None, pad_edge=False)
     for name in ("", "version", "created,\ntrained until", "events,\nsize", "validation"):
         table.add_column(name, no_wrap=True)
@@ -57,7 +57,7 @@ def versions_table(models: Models) -> RenderableType:
     for version in versions:
         mark = "*" if version == active else ""
         try:
-            table.add_row(mark, version, *_version_cells(models.open(version)[1]))
+            table.add_row(mark, version, *_version_cells(models.check(version)))
         except ArtifactError as error:
             table.add_row(mark, version, "", "", "damaged", style="red")
             damage.append(Text(f"Damaged: {error}", style="red"))

@@ -95,7 +95,7 @@ def chores_of(engine: Engine, keeper: bool) -> list[Chore]:
 
     chores = [
         Chore("news", news, NEWS_S),
-        Chore("models", engine.reload, NEWS_S),
+        Chore("models", engine.reload, engine.home.models().look_s),
         Chore("lists", engine.keep_up, UPKEEP_S),
         Chore("index", engine.rebuild_index, UPKEEP_S, gentle=True),
         Chore("recall", engine.measure_index, RECALL_S, gentle=True),

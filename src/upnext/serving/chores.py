@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from upnext.errors import StorageUnavailable
+from upnext.errors import StorageError
 
 _LOG = logging.getLogger("upnext.serving")
 
@@ -41,7 +41,7 @@ class Chore:
             try:
                 self._work()
                 unavailable = False
-            except StorageUnavailable as error:  # said once, not five times a second
+            except StorageError as error:  # said once, not five times a second
                 if not unavailable:
                     _LOG.warning("the chore %r goes on once the storage is back: %s", self._name, error)
                 unavailable = True

@@ -15,6 +15,7 @@ import numpy as np
 
 from upnext import catalogue_copy, snapshot
 from upnext.config import Config
+from upnext.errors import StorageError
 from upnext.home import Home
 from upnext.live import Live
 from upnext.serving.answers import UNRANKED, Answer, answer, no_slate, stage_dicts, without_note
@@ -102,7 +103,8 @@ class Engine:
     def reload(self) -> bool:
         """Take up a newly published model version; requests under way end on the old one. True when there was one.
 
-        A version that is damaged or does not fit is logged once, and not taken up.
+        A version that is damaged or does not fit is logged once, and not taken up. Raises StorageError where the
+        versions cannot be looked at just now.
         """
         with self._loading:
             version = self.home.models().active()
@@ -113,6 +115,9 @@ class Engine:
             try:
                 with ThreadPoolExecutor(1, initializer=be_gentle) as gentle:  # answers go on meanwhile
                     fresh = gentle.submit(self._load, version).result()
+            except StorageError:  # nothing is wrong with the version: it could not be fetched just now
+                self._meanwhile = None
+                raise
             except Exception:  # whatever is wrong with it: the old one still serves
                 _LOG.exception("model version %s was not taken up", version)
                 self._refused, self._meanwhile = version, None

@@ -1,23 +1,18 @@
-"""Published model versions: folders that appear whole or not at all, checksummed, with a pointer to the active one.
+"""Published model versions, wherever they lie: each is there whole or not at all, checksummed, and one is active.
 
-models/20261122-155500-1a2b/manifest.json   beside the files that it lists
-models/active                               what was activated, one name a line; the last serves
-models/.draft-*                             being written; without effect until published
+20261122-155500-1a2b/manifest.json   names the files beside it, with sizes and checksums
+active                               what was activated, one name a line; the last serves
 """
 
 from __future__ import annotations
 
 import calendar
-import fcntl
 import hashlib
-import os
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from upnext.errors import ArtifactError
 
 MANIFEST, ACTIVE = "manifest.json", "active"
-_VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
-_DRAFT = ".draft-"
-_TICKS = 65_536  # a second: four hexadecimal digits
-_CHECKED_AT_ONCE = 2
-_REMEMBERED = 100  # activations
+VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+TICKS = 65_536  # a second: four hexadecimal digits
+REMEMBERED = 100  # activations
 
 
 class FileEntry(BaseModel):
@@ -71,55 +64,58 @@ class Manifest(BaseModel):
         return sum(entry.bytes for entry in self.files.values())
 
 
-class Models:
-    """The model versions in ``directory``, which is made when first published to."""
+class Models(ABC):
+    """The model versions of one place. What a reader sees of them is whole, whoever else writes at the same time."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    place: str  # a folder or a URL, as people know it
+    look_s: float  # how often a server should look which version is active: looking may cost money
 
-    @contextmanager
-    def draft(self) -> Iterator[Path]:
+    # What a place has to do.
+
+    @abstractmethod
+    def draft(self) -> AbstractContextManager[Path]:
         """An empty folder to write a version's files into; deleted in the end unless it was published."""
-        with self._alone():
-            folder = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self.directory))
-            lock = os.open(folder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX)  # held as long as the process lives: leftovers are those nobody holds
-        try:
-            yield folder
-        finally:
-            os.close(lock)
-            shutil.rmtree(folder, ignore_errors=True)
 
+    @abstractmethod
     def publish(self, draft: Path, manifest: Manifest, activate: bool = True) -> str:
         """Give the draft its manifest and its name, and make it the active version; returns the name.
 
-        A reader sees the whole version or none of it, also after a power cut.
+        A reader sees the whole version or none of it, also after a power cut. Raises ArtifactError for a draft that
+        is empty or holds links.
         """
-        files = {name: _entry(draft / name) for name in _files(draft)}
-        if not files:
-            raise ArtifactError(f"{draft}: has no files; a model version needs at least one")
-        for path in [*(draft / name for name in files), *(path for path in draft.rglob("*") if path.is_dir())]:
-            _sync(path)
-        with self._alone():
-            self._sweep()
-            moment = max(int(time.time() * _TICKS), *(_moment(name) + 1 for name in self.versions()[-1:]), 0)
-            changes = {"version": _name(moment), "created_at": moment * 1000 // _TICKS, "files": files}
-            (draft / MANIFEST).write_text(manifest.model_copy(update=changes).model_dump_json(indent=1), "utf-8")
-            _sync(draft / MANIFEST)
-            draft.chmod(0o755)  # a temporary folder is private
-            _sync(draft)
-            draft.rename(self.directory / _name(moment))
-            _sync(self.directory)
-            if activate:
-                self._point_to(_name(moment))
-        return _name(moment)
 
+    @abstractmethod
     def versions(self) -> list[str]:
         """Names of the published versions, oldest first."""
-        if not self.directory.is_dir():
-            return []
-        entries = [entry.name for entry in self.directory.iterdir() if (entry / MANIFEST).is_file()]
-        return sorted(name for name in entries if _VERSION.fullmatch(name))
+
+    @abstractmethod
+    def check(self, version: str) -> Manifest:
+        """What a version says of itself, after a look at its files where they lie. Raises as ``open``."""
+
+    @abstractmethod
+    def _folder(self, manifest: Manifest) -> Path:
+        """Where the files are on this machine, each checked against its checksum. Raises ArtifactError."""
+
+    @abstractmethod
+    def _read_manifest(self, version: str) -> bytes | None: ...
+
+    @abstractmethod
+    def delete(self, version: str) -> None:
+        """Gone at once for readers, whatever happens to us meanwhile."""
+
+    @abstractmethod
+    def alone(self) -> AbstractContextManager[None]:
+        """As long as it takes to move the pointer, where the place can keep others from doing so."""
+
+    @abstractmethod
+    def _pointer(self) -> tuple[bytes | None, int]:
+        """What the pointer holds (None = nothing yet), and its turn."""
+
+    @abstractmethod
+    def _move(self, text: bytes, turn: int) -> bool:
+        """Put ``text`` in the place of what the pointer held at ``turn``; False where somebody else was quicker."""
+
+    # What is the same everywhere.
 
     def active(self) -> str | None:
         """The version that serves, None before the first was published."""
@@ -128,24 +124,25 @@ class Models:
 
     def manifest(self, version: str) -> Manifest:
         """What a version says of itself; its files are not checked. Raises ArtifactError."""
-        return self._manifest(self.directory / version)
+        path = f"{self.place}/{version}"
+        text = self._read_manifest(version) if VERSION.fullmatch(version) else None
+        if text is None:
+            raise ArtifactError(f"{path}: there is no such model version; {self._choices()}")
+        try:
+            manifest = Manifest.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise ArtifactError(f"{path}/{MANIFEST}: is damaged ({problem['msg']}); {self._choices()}") from None
+        if manifest.version != version:
+            raise ArtifactError(f"{path}/{MANIFEST}: belongs to version {manifest.version!r}; {self._choices()}")
+        return manifest
 
     def history(self) -> list[str]:
         """The versions in the order in which they became active; the last one serves.
 
         It is one file with the pointer, so that both change together. A rollback takes the last line away.
         """
-        try:
-            text = (self.directory / ACTIVE).read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return []
-        names = text.split() or [""]
-        for name in names:
-            if not _VERSION.fullmatch(name):
-                raise ArtifactError(
-                    f"{self.directory / ACTIVE}: names {name!r}, which is no version; {self._choices()}"
-                )
-        return names
+        return self._names(self._pointer()[0])
 
     def find(self, name: str) -> str:
         """The one version whose name begins with ``name``. Raises ArtifactError where there is none, or several."""
@@ -159,7 +156,7 @@ class Models:
     def activate(self, version: str) -> None:
         """Let ``version`` serve, after all its files were checked."""
         self.open(version)
-        with self._alone():
+        with self.alone():
             self._point_to(version)
 
     def rollback(self) -> tuple[str, list[str]]:
@@ -168,24 +165,12 @@ class Models:
         Versions that were deleted or damaged since are passed over. Raises ArtifactError, and changes nothing,
         where no sound one is left.
         """
-        passed: list[str] = []
-        with self._alone():
-            history = self.history()
-            for place in range(len(history) - 2, -1, -1):
-                if history[place] == history[-1]:
-                    continue
-                try:
-                    self.open(history[place])
-                except ArtifactError:
-                    passed.append(history[place])
-                    continue
-                self._write_history(history[: place + 1])
-                return history[place], passed
-        was = f"; {', '.join(passed)}: deleted or damaged" if passed else ""
-        raise ArtifactError(
-            f"{self.directory}: no other version was active before {history[-1] if history else 'any'}{was}. "
-            f"`upnext models activate` takes any of: {self._others()}"
-        )
+        with self.alone():
+            while True:
+                text, turn = self._pointer()
+                kept, passed = self._before_the_last(self._names(text))
+                if self._move(_lines(kept), turn):
+                    return kept[-1], passed
 
     def open(self, version: str | None = None) -> tuple[Path, Manifest]:
         """The folder and manifest of a version (None = the active one), every file checked against its checksum.
@@ -194,15 +179,9 @@ class Models:
         """
         version = version or self.active()
         if version is None:
-            raise ArtifactError(f"{self.directory}: no model version is published yet. `upnext train` makes one.")
-        folder = self.directory / version
-        if not _VERSION.fullmatch(version) or not folder.is_dir():
-            raise ArtifactError(f"{folder}: there is no such model version; {self._choices()}")
-        manifest = self._manifest(folder)
-        with ThreadPoolExecutor(_CHECKED_AT_ONCE) as pool:  # hashing lets other threads go on
-            for _ in pool.map(lambda entry: self._check(folder / entry[0], entry[1]), manifest.files.items()):
-                pass
-        return folder, manifest
+            raise ArtifactError(f"{self.place}: no model version is published yet. `upnext train` makes one.")
+        manifest = self.manifest(version)
+        return self._folder(manifest), manifest
 
     def prune(self, keep: int) -> list[str]:
         """Delete all but the latest ``keep`` versions; returns the names of the deleted.
@@ -214,33 +193,52 @@ class Models:
         wanted = {*history[-1:], *before[-1:]}
         doomed = [name for name in versions[: max(len(versions) - keep, 0)] if name not in wanted]
         for name in doomed:
-            with self.draft() as trash:  # gone at once for readers, whatever happens to us now
-                (self.directory / name).rename(trash / name)
+            self.delete(name)
         return doomed
 
-    def _manifest(self, folder: Path) -> Manifest:
-        path = folder / MANIFEST
-        try:
-            manifest = Manifest.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            raise ArtifactError(f"{path}: is missing; {self._choices()}") from None
-        except ValidationError as error:
-            problem = error.errors()[0]
-            raise ArtifactError(f"{path}: is damaged ({problem['msg']}); {self._choices()}") from None
-        if manifest.version != folder.name:
-            raise ArtifactError(f"{path}: belongs to version {manifest.version!r}; {self._choices()}")
-        return manifest
+    def _before_the_last(self, history: list[str]) -> tuple[list[str], list[str]]:
+        """The history up to the sound version before the last one, and those passed over on the way."""
+        passed: list[str] = []
+        for place in range(len(history) - 2, -1, -1):
+            if history[place] == history[-1]:
+                continue
+            try:
+                self.open(history[place])
+            except ArtifactError:
+                passed.append(history[place])
+                continue
+            return history[: place + 1], passed
+        was = f"; {', '.join(passed)}: deleted or damaged" if passed else ""
+        raise ArtifactError(
+            f"{self.place}: no other version was active before {history[-1] if history else 'any'}{was}. "
+            f"`upnext models activate` takes any of: {self._others()}"
+        )
 
-    def _check(self, path: Path, expected: FileEntry) -> None:
-        try:
-            found = _entry(path)
-        except FileNotFoundError:
-            raise ArtifactError(f"{path}: is missing; {self._choices()}") from None
-        if found.bytes != expected.bytes:
-            sizes = f"{found.bytes:,} bytes instead of {expected.bytes:,}"
-            raise ArtifactError(f"{path}: is damaged, it has {sizes}; {self._choices()}")
-        if found.sha256 != expected.sha256:
-            raise ArtifactError(f"{path}: is damaged, its checksum differs; {self._choices()}")
+    def _point_to(self, version: str) -> None:
+        """Put the version at the end of the history; a damaged history is begun anew."""
+        while True:
+            text, turn = self._pointer()
+            try:
+                history = self._names(text)
+            except ArtifactError:
+                history = []
+            if history[-1:] == [version] or self._move(_lines([*history, version]), turn):
+                return
+
+    def _names(self, text: bytes | None) -> list[str]:
+        """The lines of the pointer. Raises ArtifactError where one is no name of a version."""
+        if text is None:
+            return []
+        names = text.decode(errors="replace").split() or [""]
+        for name in names:
+            if not VERSION.fullmatch(name):
+                raise ArtifactError(f"{self.place}/{ACTIVE}: names {name!r}, which is no version; {self._choices()}")
+        return names
+
+    def _refuse(self, version: str, name: str, damage: str | None) -> None:
+        """Raises ArtifactError where there is damage."""
+        if damage is not None:
+            raise ArtifactError(f"{self.place}/{version}/{name}: {damage}; {self._choices()}")
 
     def _choices(self) -> str:
         return f"train anew (`upnext train`) or activate another version (there are: {self._others()})"
@@ -248,65 +246,64 @@ class Models:
     def _others(self) -> str:
         return ", ".join(self.versions()) or "none"
 
-    def _point_to(self, version: str) -> None:
-        """Put the version at the end of the history; a damaged history is begun anew."""
-        try:
-            history = self.history()
-        except ArtifactError:
-            history = []
-        if history[-1:] != [version]:
-            self._write_history([*history, version])
 
-    def _write_history(self, names: list[str]) -> None:
-        pointer = self.directory / f"{_DRAFT}{ACTIVE}"
-        pointer.write_text("\n".join(names[-_REMEMBERED:]), "utf-8")
-        _sync(pointer)
-        pointer.replace(self.directory / ACTIVE)
-        _sync(self.directory)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process at a time names versions, moves the pointer, and makes or sweeps away drafts."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.directory, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _sweep(self) -> None:
-        """Delete the drafts of processes that were killed: nobody holds their lock."""
-        for leftover in self.directory.glob(f"{_DRAFT}*/"):
-            descriptor = os.open(leftover, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(leftover, ignore_errors=True)
-            except BlockingIOError:
-                pass
-            finally:
-                os.close(descriptor)
+def next_moment(latest: str | None) -> int:
+    """Now, in ticks; later than the name of the ``latest`` version, also where the clock went back."""
+    return max(int(time.time() * TICKS), 0 if latest is None else moment_of(latest) + 1)
 
 
-def _name(moment: int) -> str:
+def name_of(moment: int) -> str:
     """20261122-155500-1a2b: UTC, and the fraction of the second in hexadecimal, so that names sort by time."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(moment // _TICKS))}-{moment % _TICKS:04x}"
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(moment // TICKS))}-{moment % TICKS:04x}"
 
 
-def _moment(name: str) -> int:
+def moment_of(name: str) -> int:
+    """The ticks that a version is named after."""
     day, _, fraction = name.rpartition("-")
-    return calendar.timegm(time.strptime(day, "%Y%m%d-%H%M%S")) * _TICKS + int(fraction, 16)
+    return calendar.timegm(time.strptime(day, "%Y%m%d-%H%M%S")) * TICKS + int(fraction, 16)
 
 
-def _files(folder: Path) -> list[str]:
-    """Paths of all files inside, with forward slashes; links are refused, for they could point anywhere."""
-    found = []
-    for path in sorted(folder.rglob("*")):
+def complete(manifest: Manifest, moment: int, files: Mapping[str, FileEntry]) -> Manifest:
+    """The manifest of a version that is published now."""
+    changes = {"version": name_of(moment), "created_at": moment * 1000 // TICKS, "files": files}
+    return manifest.model_copy(update=changes)
+
+
+def written(manifest: Manifest) -> bytes:
+    return manifest.model_dump_json(indent=1).encode()
+
+
+def entries(draft: Path) -> dict[str, FileEntry]:
+    """Every file of a draft by its path inside, with forward slashes.
+
+    Raises ArtifactError where there is none; links are refused, for they could point anywhere.
+    """
+    found = {}
+    for path in sorted(draft.rglob("*")):
         if path.is_symlink():
             raise ArtifactError(f"{path}: is a link; a model version holds plain files only")
-        if path.is_file() and path != folder / MANIFEST:
-            found.append(path.relative_to(folder).as_posix())
+        if path.is_file() and path != draft / MANIFEST:
+            found[path.relative_to(draft).as_posix()] = _entry(path)
+    if not found:
+        raise ArtifactError(f"{draft}: has no files; a model version needs at least one")
     return found
+
+
+def wrong_size(found: int | None, expected: FileEntry) -> str | None:
+    """What is wrong with a file of so many bytes (None = there is none), as the rest of a sentence; None = nothing."""
+    if found is None:
+        return "is missing"
+    return None if found == expected.bytes else f"is damaged, it has {found:,} bytes instead of {expected.bytes:,}"
+
+
+def damage(path: Path, expected: FileEntry) -> str | None:
+    """What is wrong with a file on this machine; None = nothing. Reads all of it."""
+    try:
+        found = _entry(path)
+    except FileNotFoundError:
+        return wrong_size(None, expected)
+    differs = "is damaged, its checksum differs" if found.sha256 != expected.sha256 else None
+    return wrong_size(found.bytes, expected) or differs
 
 
 def _entry(path: Path) -> FileEntry:
@@ -315,9 +312,5 @@ def _entry(path: Path) -> FileEntry:
         return FileEntry(bytes=file.tell(), sha256=digest.hexdigest())
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _lines(names: list[str]) -> bytes:
+    return "\n".join(names[-REMEMBERED:]).encode()

@@ -1,18 +1,24 @@
-"""``storage.log`` of the configuration -> a live log: the scheme of the URL chooses what stores it."""
+"""``storage.log`` and ``storage.models`` of the configuration -> what they name; the scheme of the URL chooses."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from upnext.errors import ConfigError, StorageError
+from upnext.storage.artifacts import Models
+from upnext.storage.artifacts_folder import FolderModels
+from upnext.storage.bucket import SCHEMES, Bucket
 from upnext.storage.log import Log
 from upnext.storage.postgres_url import redacted
 from upnext.storage.sqlite import SQLiteLog
 from upnext.storage.tables import Tables
 
 EXAMPLE = "sqlite:///var/log.db"
+FILE = "file://"
 BACKENDS = ("sqlite", "postgresql")
+CACHE = Path("var", "cache", "models")  # of versions that lie in a bucket
 
 
 def open_log(url: str, home: Path) -> Log:
@@ -23,6 +29,25 @@ def open_log(url: str, home: Path) -> Log:
 
         return PostgresLog(rest)
     return SQLiteLog(_sqlite_path(rest, home))
+
+
+def open_models(place: str, home: Path) -> Models:
+    """The model versions in a folder (a relative path is inside ``home``) or bucket. ConfigError for an unknown URL."""
+    bucket = open_bucket(place, "storage.models")
+    if bucket is None:
+        return FolderModels(home / place.removeprefix(FILE))
+    from upnext.storage.artifacts_bucket import BucketModels
+
+    return BucketModels(bucket, home / CACHE)
+
+
+def open_bucket(place: str, setting: str) -> Bucket | None:
+    """The bucket that a URL names; None for a path, also file:///a/path. ConfigError, with ``setting``, for others."""
+    scheme, sign, _ = place.partition("://")
+    if not sign or place.startswith(FILE):
+        return None
+    _known(scheme, ("file", *SCHEMES), setting, place)
+    return Bucket(place, setting)
 
 
 def open_tables(url: str, home: Path, new: bool) -> Tables:
@@ -45,11 +70,16 @@ def _parsed(url: str) -> tuple[str, str]:
     scheme, sign, rest = url.partition("://")
     if not sign:
         raise ConfigError(f"storage.log: {redacted(url)!r} is no URL; expected one such as {EXAMPLE}")
-    if scheme not in BACKENDS:
-        near = difflib.get_close_matches(scheme, BACKENDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(f'{name}://' for name in BACKENDS)}"
-        raise ConfigError(f"storage.log: {redacted(url)!r} has the unknown scheme {scheme!r}; {hint}")
+    _known(scheme, BACKENDS, "storage.log", url)
     return scheme, rest
+
+
+def _known(scheme: str, schemes: Sequence[str], setting: str, url: str) -> None:
+    if scheme in schemes:
+        return
+    near = difflib.get_close_matches(scheme, schemes, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(f'{name}://' for name in schemes)}"
+    raise ConfigError(f"{setting}: {redacted(url)!r} has the unknown scheme {scheme!r}; {hint}")
 
 
 def _sqlite_path(rest: str, home: Path) -> Path:

@@ -88,7 +88,7 @@ def train(
             active, why = _verdict(found, activation, config.training.max_regression)
             version = models.publish(draft, _manifest(data, config, fit, found, progress.seconds), activate=active)
         models.prune(config.storage.keep_versions)
-        return Trained(models.open(version)[1], active, why)
+        return Trained(models.manifest(version), active, why)
     finally:
         log.close()
 

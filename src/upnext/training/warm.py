@@ -62,7 +62,7 @@ class Start:
         version = models.active()
         if version is None:
             raise HomeError(
-                f"{models.directory}: no version is active that could be gone on from. Run `upnext train`, in full."
+                f"{models.place}: no version is active that could be gone on from. Run `upnext train`, in full."
             )
         folder, manifest = models.open(version)
         _same(version, manifest.details.get("architecture"), architecture(config))
