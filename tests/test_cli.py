@@ -16,6 +16,7 @@ import pytest
 
 from upnext import __version__
 from upnext.cli import cli, main
+from upnext.storage.bucket import Bucket
 
 VERBS = sorted(cli.commands)
 SMALL = """
@@ -172,6 +173,18 @@ def test_recommendations_for_many_need_a_list_a_file_and_a_model(upnext, tmp_pat
     assert "`upnext train` makes one" in refused(upnext(*many, tmp_path / "recs.parquet"))
     assert "ends in .parquet" in refused(upnext(*many, tmp_path / "recs.csv"))
     assert list(tmp_path.glob("recs*")) == []
+
+
+def test_data_is_imported_by_its_url(upnext, tmp_path: Path) -> None:
+    home, url = tmp_path / "home", f"memory://{tmp_path.name}/data"
+    upnext("init", home)
+    Bucket(url, "").create("items.csv", b"item_id,title\na,first\n")
+    done = upnext("import", "--home", home, f"{url}/items.csv")
+    assert (done.code, done.err) == (0, "")
+    assert re.search(r"items\W+1\W+1\W+0\W+0", done.out)
+    said = refused(upnext("import", "--home", home, f"{url}/other"))
+    assert said == f"{url}/other: there is no such object, and none below it. Check the URL."
+    assert sorted(path.name for path in (home / "var").iterdir()) == ["log.db"]
 
 
 def test_csv_files_are_imported_once(upnext, tmp_path: Path) -> None:

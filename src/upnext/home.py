@@ -48,8 +48,9 @@ class Home:
     def log(self) -> Log:
         return open_log(self.config.storage.log, self.directory)
 
-    def models(self) -> Models:
-        return open_models(self.config.storage.models, self.directory)
+    def models(self, patience_s: float = 0.0) -> Models:
+        """``patience_s`` is how long a bucket that is away is asked again."""
+        return open_models(self.config.storage.models, self.directory, patience_s)
 
     @property
     def rejects(self) -> Path:

@@ -26,10 +26,10 @@ def serving(client: httpx.Client) -> str:
     return str(client.post("/v1/recommendations", json=asked).json()["model_version"])
 
 
-def seconds_until(client: httpx.Client, version: str) -> float:
+def seconds_until(client: httpx.Client, version: str, within: float = 10) -> float:
     began = time.monotonic()
     while serving(client) != version:
-        assert time.monotonic() - began < 10, f"{version} is not served"
+        assert time.monotonic() - began < within, f"{version} is not served"
         time.sleep(0.02)
     return time.monotonic() - began
 

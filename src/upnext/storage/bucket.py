@@ -6,7 +6,9 @@ Credentials, region and address of the service are those of its own tools: envir
 from __future__ import annotations
 
 import errno
+import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -14,6 +16,8 @@ from typing import Any, TypeVar
 
 from upnext.errors import ConfigError, StorageError, StorageUnavailable
 from upnext.storage.postgres_url import redacted
+
+_LOG = logging.getLogger("upnext.storage")
 
 SCHEMES = ("s3", "gs", "memory")
 _BUCKET = re.compile(r"[a-z0-9A-Z][a-z0-9A-Z._-]{1,220}[a-z0-9A-Z]")
@@ -31,16 +35,20 @@ _REFUSED = ("NoCredentials", "PartialCredentials", "ProfileNotFound", "DefaultCr
 _LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict")
 
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+
 Found = TypeVar("Found")
 
 
 class Bucket:
     """The objects below ``url``; their names are relative to it. Safe to use from several threads."""
 
-    def __init__(self, url: str, setting: str) -> None:
-        """Looks at nothing yet. Raises ConfigError, which names the ``setting``, for a URL that cannot be used."""
-        self.url = url.rstrip("/")
-        scheme, _, rest = self.url.partition("://")
+    def __init__(self, url: str, setting: str, patience_s: float = 0.0) -> None:
+        """Looks at nothing yet. Raises ConfigError, which names the ``setting``, for a URL that cannot be used.
+
+        A service that is away is asked again for ``patience_s``, by whoever would lose hours of work to an outage.
+        """
+        scheme, _, rest = url.partition("://")
         name = rest.partition("/")[0]
         if "@" in rest or "?" in rest:
             raise ConfigError(
@@ -51,6 +59,7 @@ class Bucket:
             raise ConfigError(
                 f"{setting}: {redacted(url)!r} names no bucket; expected a URL such as {scheme}://bucket/shop"
             )
+        self.url, self._patience_s = url.rstrip("/"), patience_s
         self._files = _filesystem(scheme, setting)
         self._root = str(self._files._strip_protocol(self.url))
 
@@ -113,6 +122,19 @@ class Bucket:
 
     def _told(self, call: Callable[..., Found], *arguments: object, absent: bool = False) -> Found:
         """What ``call`` returns. Raises StorageError; FileExistsError; with ``absent`` also FileNotFoundError."""
+        until, pause_s = time.monotonic() + self._patience_s, FIRST_PAUSE_S
+        while True:
+            try:
+                return self._once(call, *arguments, absent=absent)
+            except StorageUnavailable as error:
+                if time.monotonic() + pause_s > until:
+                    raise
+                if pause_s == FIRST_PAUSE_S:
+                    _LOG.warning("tried again for up to %.0f min: %s", self._patience_s / 60, error)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _once(self, call: Callable[..., Found], *arguments: object, absent: bool) -> Found:
         try:
             return call(*arguments)
         except FileExistsError:

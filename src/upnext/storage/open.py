@@ -31,9 +31,12 @@ def open_log(url: str, home: Path) -> Log:
     return SQLiteLog(_sqlite_path(rest, home))
 
 
-def open_models(place: str, home: Path) -> Models:
-    """The model versions in a folder (a relative path is inside ``home``) or bucket. ConfigError for an unknown URL."""
-    bucket = open_bucket(place, "storage.models")
+def open_models(place: str, home: Path, patience_s: float = 0.0) -> Models:
+    """The model versions in a folder (a relative path is inside ``home``) or bucket. ConfigError for an unknown URL.
+
+    ``patience_s`` is how long a bucket that is away is asked again.
+    """
+    bucket = open_bucket(place, "storage.models", patience_s)
     if bucket is None:
         return FolderModels(home / place.removeprefix(FILE))
     from upnext.storage.artifacts_bucket import BucketModels
@@ -41,13 +44,13 @@ def open_models(place: str, home: Path) -> Models:
     return BucketModels(bucket, home / CACHE)
 
 
-def open_bucket(place: str, setting: str) -> Bucket | None:
+def open_bucket(place: str, setting: str, patience_s: float = 0.0) -> Bucket | None:
     """The bucket that a URL names; None for a path, also file:///a/path. ConfigError, with ``setting``, for others."""
     scheme, sign, _ = place.partition("://")
     if not sign or place.startswith(FILE):
         return None
     _known(scheme, ("file", *SCHEMES), setting, place)
-    return Bucket(place, setting)
+    return Bucket(place, setting, patience_s)
 
 
 def open_tables(url: str, home: Path, new: bool) -> Tables:

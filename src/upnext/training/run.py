@@ -42,6 +42,8 @@ from upnext.training.warm import Start, fit_warm
 
 FEWEST_IMPRESSIONS = 1000  # fewer, and the ranker learns from choices instead
 
+PATIENCE_S = 600.0  # a bucket that is away so long when a version is to be published takes the training with it
+
 Activation = Literal["guarded", "always", "never"]
 
 
@@ -72,7 +74,8 @@ def train(
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     try:
-        models = home.models()
+        home.models().active()  # a place that cannot be reached is better said now than after hours
+        models = home.models(PATIENCE_S)
         start = Start.open(models, config) if warm else None
         folder = home.directory / catalogue_copy.FOLDER
         live = Live(log, config, events=False, restore=lambda live: catalogue_copy.restore(live, folder))
