@@ -9,7 +9,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.storage.test_artifacts_bucket import at
-from tests.waiting import wait_for
 from upnext.errors import ArtifactError, ConfigError, StorageError, StorageUnavailable
 from upnext.storage import artifacts_bucket
 from upnext.storage.artifacts_bucket import CACHED, BucketModels
 from upnext.storage.artifacts_folder import FolderModels
 from upnext.storage.bucket import Bucket, inside
 from upnext.storage.open import open_models
-from upnext.testing.artifacts_contract import LEARNED, publish
+from upnext.testing.artifacts_contract import publish
 from upnext.testing.s3_server import Server
 
 SECRET = "not-to-be-shown"
@@ -157,23 +155,22 @@ def test_a_store_that_is_away_for_a_while(fresh: None, tmp_path: Path, monkeypat
 
 
 def test_who_has_patience_waits_for_it(
-    fresh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = Server()
-    try:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.environment["AWS_ENDPOINT_URL_S3"])
-        models = BucketModels(Bucket("s3://bucket/models", "", patience_s=60), tmp_path)
-        with models.draft() as draft:
-            (draft / "a").write_text("hours of work")
-            server.close()
-            with ThreadPoolExecutor(1) as beside:
-                published = beside.submit(models.publish, draft, LEARNED)
-                wait_for(lambda: "tried again for up to 1 min" in caplog.text)
-                server.start()
-                server.make("s3://bucket")
-                assert models.active() == published.result()
-    finally:
-        server.close()
+    once, away = Bucket._once, iter([True] * 3)
+
+    def sometimes(self: Bucket, *arguments: object, absent: bool) -> object:
+        if next(away, False):
+            raise StorageUnavailable(f"{self.url}: is away")
+        return once(self, *arguments, absent=absent)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Bucket, "_once", sometimes)
+    monkeypatch.setattr("upnext.storage.bucket.FIRST_PAUSE_S", 0.01)
+    with pytest.raises(StorageUnavailable):
+        at(memory, tmp_path).active()
+    patient = BucketModels(Bucket(memory, "", patience_s=60), tmp_path)
+    assert publish(patient) == patient.active()
+    assert [record.message for record in caplog.records] == [f"tried again for up to 1 min: {memory}: is away"]
 
 
 # -- damage
@@ -239,10 +236,9 @@ def test_the_copies_used_last_are_kept(memory: str, tmp_path: Path) -> None:
 
 KILLED = """
 import os, sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from upnext.storage.bucket import Bucket
-from upnext.testing.artifacts_contract import LEARNED, publish
+from upnext.testing.artifacts_contract import publish
 from upnext.storage.artifacts_bucket import BucketModels
 step, url, cache = sys.argv[1:]
 real = getattr(Bucket, step)
