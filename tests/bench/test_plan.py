@@ -64,13 +64,13 @@ MEASURED: dict[str, dict[str, Any]] = {
             "model, sources/because_you_watched": 23.1, "model, item index": 76.5, "model, sources/two_tower": 176.0,
         },
     },
-    # Import and training shared the two cores with another process. The building of the index suffered most: 415 s in
-    # that training; alone, of as many random vectors of the same length, ItemIndex.build_of took 266.7 s, held here.
+    # Import and training shared the two cores with others (training and what follows: 2026-11-26). The building of the
+    # index suffered most: 430 s in that training; alone, of as many random vectors of the same length,
+    # ItemIndex.build_of took 266.7 s, held here.
     "10M": {
         "items": 10_000_000, "users": 20_000, "events": 1_365_375,
-        "import s": 146.4, "train s": 867.0, "peak MB": 12_119, "from the log s": 15.1, "cold start s": 13.8,
-        # A later run on the same home, after overload was handled; the first found 17.6 ms and 61.0 answers/s.
-        "resident MB": 4999, "CPU ms a request": 18.7, "best answered/s": 76.3, "item index s": 266.7,
+        "import s": 146.4, "train s": 950.5, "peak MB": 15_867, "from the log s": 15.1, "cold start s": 10.8,
+        "resident MB": 4959, "CPU ms a request": 20.0, "best answered/s": 66.9, "item index s": 266.7,
         "disk MB": {
             "log": 1616.1, "catalogue": 1338.8, "state": 214.2, "model, ranker": 766.8, "model, sources/als": 12.4,
             "model, sources/because_you_watched": 95.3, "model, item index": 762.2, "model, sources/two_tower": 1523.8,

@@ -54,7 +54,7 @@ class Bytes:
     server_event: float = 20.0
     # The most that was resident at once while training: content of all items, vectors; 193 features a row.
     training_fixed: float = 1500.0 * MB
-    training_item: float = 1110.0
+    training_item: float = 1330.0
     training_row: float = 800.0
 
 
@@ -73,7 +73,8 @@ class Seconds:
     scores_fixed: float = 1.25  # the early sources are loaded, and score the ranker's rows
     scores_item: float = 1.55e-6
     features_row: float = 15e-6  # features as of each moment
-    choices: float = 10.0  # some thousand lists of candidates, their features, and the fit
+    choices: float = 8.2  # some thousand lists of candidates, their features, and the fit
+    choices_item: float = 16e-6
     als_event: float = 0.14e-6  # an event and sweep
     pairs_item: float = 0.12e-6  # co-visitation
     # A server's start until it is ready; the files' pages are not in memory.

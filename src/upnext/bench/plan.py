@@ -178,7 +178,7 @@ def _training(wanted: Wanted, config: Config, speed: Speed, costs: Costs) -> Tra
         ("features as of each moment", s.features_row * rows / speed.loops),
         ("source scores", (s.scores_fixed + s.scores_item * i) / speed.loops),
         ("ranker", ranker * (s.ranker_step + s.ranker_step_item * i) / speed.matrix),
-        ("choices", s.choices / speed.loops),
+        ("choices", (s.choices + s.choices_item * i) / speed.loops),
         *_sources(wanted, config, 1.0, speed, costs),
         ("item index", _index_flops(i) / s.index_flops / speed.matrix),
     ]
