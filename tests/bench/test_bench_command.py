@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from upnext.home import Home
 
 
@@ -29,7 +31,7 @@ def test_a_home_is_made_and_measured_with_one_command(tmp_path: Path) -> None:
     assert found["inside the server"]["p50 ms"] <= found["light"]["p50 ms"]
     assert {"ranking: multi_task", "candidates: two_tower", "candidates: als"} <= found["stages"].keys()
     assert 500 <= found["candidates ranked, median"] <= 1000
-    assert found["rates"][0]["asked/s"] == 20
+    assert found["rates"][0]["asked/s"] == pytest.approx(0.4 * 1000 / found["light"]["p50 ms"])
     assert found["kernels"]["recall@1000"] >= 0.98
     assert found["kernels"]["slate overlap@10"] >= 0.95
     assert found["kernels"]["search"]["p50 ms"] + found["kernels"]["ranker"]["p50 ms"] < found["light"]["p99 ms"]

@@ -78,12 +78,14 @@ class BucketModels(Models):
         return nullcontext()  # nobody can keep other machines away: they take turns
 
     def _folder(self, manifest: Manifest) -> Path:
-        if not self._is_cached(manifest):
-            self._fetch(manifest)
-            self._forget()
         folder = self._cache.directory / manifest.version
-        os.utime(folder)  # used now
-        return folder
+        while True:
+            if not self._is_cached(manifest):
+                self._fetch(manifest)
+                self._forget()
+            with suppress(FileNotFoundError):  # another process fetched others, and let go of this one just now
+                os.utime(folder)  # used now
+                return folder
 
     def _fetch(self, manifest: Manifest) -> None:
         """Several processes of this machine that want a version fetch it once."""
@@ -106,9 +108,12 @@ class BucketModels(Models):
 
     def _forget(self) -> None:
         """Delete the cached versions but those used last; what is mapped into memory stays there until it is let go."""
-        used = {name: (self._cache.directory / name).stat().st_mtime for name in self._cache.versions()}
-        for name in sorted(used, key=used.__getitem__)[:-CACHED]:
+        used: dict[str, float] = {}
+        for name in self._cache.versions():
             with suppress(FileNotFoundError):  # another process was quicker
+                used[name] = (self._cache.directory / name).stat().st_mtime
+        for name in sorted(used, key=used.__getitem__)[:-CACHED]:
+            with suppress(FileNotFoundError):
                 self._cache.delete(name)
 
     def _check_sizes(self, manifest: Manifest) -> None:
