@@ -106,7 +106,7 @@ def train(
 def models() -> None:
     """The published model versions: list them, activate one, go back to the one before.
 
-    A running server takes a change up within a second.
+    A running server takes a change up within a second, from a bucket within a few.
     """
 
 

@@ -45,5 +45,18 @@ def test_a_dial_changes_the_order_and_is_saved_and_undone(visit: Visit, own: Ser
     assert slate(page, "now") == before
 
 
+def test_a_dial_without_effect_says_so(visit: Visit, own: Server) -> None:
+    page = visit(own, "#/dials").page
+    page.get_by_text("how much value is held to what people choose").wait_for()
+
+    def without_choices(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "choices": False})
+
+    page.route("**/v1/console/dials", without_choices)
+    page.reload()
+    page.get_by_text("without effect here").wait_for()
+
+
 def settings(server: Server) -> dict[str, Any]:
     return tomllib.loads((server.home.directory / "upnext.toml").read_text(encoding="utf-8"))

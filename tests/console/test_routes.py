@@ -105,6 +105,12 @@ def test_dials_that_make_no_sense_are_refused(client: httpx.Client, home: Home) 
     assert (home.directory / "upnext.toml").read_text() == before
 
 
+def test_where_the_dials_stand(client: httpx.Client, home: Home) -> None:
+    standing = client.get("/v1/console/dials").json()
+    assert (standing["undo"], standing["model"], standing["choices"]) == (0, True, True)
+    assert standing["dials"]["choice_power"] == home.config.ranking.choice_power
+
+
 def test_saved_dials_serve_and_survive(client: httpx.Client, home: Home) -> None:
     saved = client.put("/v1/console/dials", json={"dials": {"weights.like": 9.5, "exploration": 0.0}}).json()
     assert (saved["dials"]["weights.like"], saved["undo"]) == (9.5, 1)

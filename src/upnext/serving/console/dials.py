@@ -78,9 +78,14 @@ class Dials:
         self._seen = tomllib.loads(self._text())
 
     def state(self) -> dict[str, Any]:
-        """Where the dials stand, how many savings can be undone, and whether a model predicts."""
-        model = self._engine.funnels.model is not None
-        return {"dials": values_of(self._engine.config), "undo": len(self._saved()), "model": model}
+        """Where the dials stand, how many savings can be undone, and whether a model predicts, and knows of choices."""
+        model = self._engine.funnels.model
+        return {
+            "dials": values_of(self._engine.config),
+            "undo": len(self._saved()),
+            "model": model is not None,
+            "choices": model is not None and model.choice is not None,
+        }
 
     def take_up(self) -> bool:
         """Follow dials that were changed in the file since it was last read. True when there were any."""

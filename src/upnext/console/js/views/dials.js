@@ -16,6 +16,8 @@ const ABOUT = {
   exploration: "share of places for new items that are owed impressions",
 };
 
+const NO_CHOICES = "without effect here: the log that the model learned from has no impressions";
+
 export async function show(place, { signal }) {
   if (!state.user) return chooseFirst(place, "Whose page shall the dials be tried on?");
   put(place, heading(), h("div", { class: "dial-layout" }, h("div", { class: "panel" }, blocks("26rem")), h("div", { class: "stack" }, blocks("12rem", "30rem"))));
@@ -80,7 +82,7 @@ function draw(place, standing, signal) {
       h("button", { class: "button", type: "button", id: "undo", disabled: !standing.undo, onclick: undo }, "Undo last save"),
     );
   };
-  const group = (name, names) => h("fieldset", { class: "dial-group" }, h("legend", null, name), names.map((one) => dial(one, saved[one], turn)));
+  const group = (name, names) => h("fieldset", { class: "dial-group" }, h("legend", null, name), names.map((one) => dial(one, saved[one], turn, one === "choice_power" && standing.model && !standing.choices ? NO_CHOICES : ABOUT[one])));
   const all = Object.keys(saved);
   put(
     place,
@@ -104,7 +106,7 @@ function draw(place, standing, signal) {
   compare();
 }
 
-function dial(name, value, turn) {
+function dial(name, value, turn, about) {
   const id = freshId("dial");
   const weight = name.startsWith("weights.");
   const most = weight ? Math.max(2.5 * value, value ? 0 : 1) : 1;
@@ -124,7 +126,7 @@ function dial(name, value, turn) {
   return h(
     "div",
     { class: "dial" },
-    h("label", { for: id }, words(task), weight ? (task === "watch" ? h("span", { class: "soft tiny" }, " a second") : null) : h("span", { class: "soft tiny dial-about" }, ABOUT[name] ?? "")),
+    h("label", { for: id }, words(task), weight ? (task === "watch" ? h("span", { class: "soft tiny" }, " a second") : null) : h("span", { class: "soft tiny dial-about" }, about ?? "")),
     field,
     slider,
   );
@@ -159,7 +161,9 @@ const NEUTRAL = new Set(["median age days", "explored"]); // more of it is neith
 
 function change(now, then, good) {
   if (now === null || then === null || Math.abs(then - now) < 1e-6) return h("span", { class: "soft" }, "–");
-  const share = now ? h("span", { class: "change-share" }, ` (${signed((100 * (then - now)) / Math.abs(now), (value) => value.toFixed(0))} %)`) : null;
+  const percent = now ? (100 * (then - now)) / Math.abs(now) : null;
+  const rounded = Math.abs(percent) < 0.5 ? "under 1" : signed(percent, (value) => value.toFixed(0));
+  const share = percent === null ? null : h("span", { class: "change-share" }, ` (${rounded} %)`);
   return h("span", { class: good ? (then > now ? "good-text" : "bad-text") : "" }, signed(then - now), share);
 }
 
