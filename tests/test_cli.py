@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.command import Done
 from upnext import __version__
-from upnext.cli import cli, main
+from upnext.cli import cli
 from upnext.storage.bucket import Bucket
 
 VERBS = sorted(cli.commands)
@@ -34,30 +35,6 @@ expert_sizes = [16, 8]
 [training]
 threads = 1
 """
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def upnext(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> object:
-    """Runs the command in this process, as the installed script does."""
-
-    def run(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["upnext", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "200")
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return Done(code, *capsys.readouterr())
-
-    return run
 
 
 def refused(done: Done) -> str:

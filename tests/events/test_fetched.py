@@ -53,3 +53,9 @@ def test_what_is_not_there_is_named(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"import: .* unknown scheme 'ftp'"), fetched(["ftp://x/y"], tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_that_is_no_more_than_its_settings_takes_data(tmp_path: Path) -> None:
+    with fetched(["/a/path"], tmp_path / "var") as paths:
+        assert paths == ["/a/path"]
+    assert (tmp_path / "var").is_dir()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from tests.serving.conftest import SMALL
 from tests.serving.server import running
 from tests.serving.test_versions import publish_copy, seconds_until, serving
-from upnext.cli import main
 from upnext.errors import StorageUnavailable
 from upnext.home import Home
 from upnext.serving.engine import Engine
@@ -34,22 +32,6 @@ def machines(trained: Path, bucket: str, tmp_path: Path) -> list[Home]:
 
 def first_version(trained: Path, home: Home) -> str:
     return publish_copy(home.models(), *Home.open(trained).models().open())
-
-
-@pytest.fixture
-def upnext(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> object:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["upnext", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "200")
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_one_machine_trains_and_another_takes_it_from_there(machines: list[Home], upnext) -> None:

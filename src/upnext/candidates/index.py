@@ -139,8 +139,9 @@ class ItemIndex:
         """
         codes = np.sort(codes)
         coarser = 1 if lasting else COARSER
-        index = cls._build(codes, lambda rows: vectors[codes[rows]], vectors.size, exact_below, asking, step, coarser)
-        return cls(index._main, index._codes, index._probes, vectors)
+        return cls._build(
+            codes, lambda rows: vectors[codes[rows]], vectors.size, exact_below, asking, step, coarser, vectors
+        )
 
     @classmethod
     def _build(
@@ -152,6 +153,7 @@ class ItemIndex:
         asking: Float32 | None,
         step: Step,
         coarser: int = 1,
+        vectors: Vectors | None = None,
     ) -> ItemIndex:
         """``read(rows)`` gives vectors of the items ``codes[rows]``; codes rise."""
         codes = np.ascontiguousarray(codes, np.int32)
@@ -168,7 +170,7 @@ class ItemIndex:
             if asking is None or not len(asking):
                 asking = read(np.linspace(0, len(codes) - 1, ASKING).astype(np.int64))
             probes = _enough(main, np.ascontiguousarray(asking[:ASKING], np.float32), probes)
-        return cls(main, codes, probes)
+        return cls(main, codes, probes, vectors)
 
     def search(self, queries: Float32, k: int) -> tuple[Int32, Float32]:
         """The best k items of each query: codes ``[B, k]`` (-1 = none) and scores (-inf there).

@@ -17,6 +17,7 @@ def fetched(words: Sequence[str], folder: Path) -> Iterator[list[str]]:
     The copies lie in ``folder``, the disk of the home, which is the one with room. Raises ConfigError for a URL that
     cannot be used, StorageError where it cannot be read.
     """
+    folder.mkdir(parents=True, exist_ok=True)  # a home may be no more than its upnext.toml
     with tempfile.TemporaryDirectory(prefix=".fetched-", dir=folder) as copies:
         yield [str(_copy(word, Path(copies))) for word in words]
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from upnext.errors import ConfigError, StorageError, StorageUnavailable
-from upnext.storage.postgres_url import redacted
+from upnext.storage.redacted import redacted
 
 _LOG = logging.getLogger("upnext.storage")
 

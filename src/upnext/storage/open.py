@@ -11,7 +11,7 @@ from upnext.storage.artifacts import Models
 from upnext.storage.artifacts_folder import FolderModels
 from upnext.storage.bucket import SCHEMES, Bucket
 from upnext.storage.log import Log
-from upnext.storage.postgres_url import redacted
+from upnext.storage.redacted import redacted
 from upnext.storage.sqlite import SQLiteLog
 from upnext.storage.tables import Tables
 

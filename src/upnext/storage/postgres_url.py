@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from upnext.errors import ConfigError
+from upnext.storage.redacted import SECRETS, redacted
 
 EXAMPLE = "postgresql://user@host:5432/database"
 SCHEMA = "upnext"  # tables of a name as common as "users" stay apart from those of other programs
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_SECRET = ("password", "sslpassword")
 
 # Of libpq, where the URL does not say otherwise: whether a server that went without a word is gone is known in seconds.
 _DEFAULTS = {
@@ -62,7 +62,7 @@ def parse(rest: str) -> Address:
             f"storage.log: schema={schema!r} is no name of a schema; expected small letters, digits and _, such as shop"
         )
     options = {**_DEFAULTS, **{name: value for name, value in query if name != "schema"}}
-    secrets = [parts.password, *(value for name, value in query if name in _SECRET)]
+    secrets = [parts.password, *(value for name, value in query if name in SECRETS)]
     given = [secret for secret in secrets if secret]
     return Address(
         urlunsplit(parts._replace(query=urlencode(options, quote_via=quote))),
@@ -70,9 +70,3 @@ def parse(rest: str) -> Address:
         redacted(url),
         tuple(dict.fromkeys([*given, *map(unquote, given)])),
     )
-
-
-def redacted(text: str) -> str:
-    """A URL, of whatever scheme and however broken, without its password."""
-    text = re.sub(rf"\b({'|'.join(_SECRET)})=[^&\s]*", r"\1=***", text)
-    return re.sub(r"(://[^:/?#]*):.*@", r"\1:***@", text)  # up to the last @: it may stand unescaped in the password
