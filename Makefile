@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help setup peers browser postgres demo test check format clean
+.PHONY: help setup peers browser postgres ray demo test check format clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,12 @@ browser: ## install Debian's chromium, which the tests of the console drive (wit
 postgres: ## install Debian's PostgreSQL server, which the tests start for themselves (without it they are skipped)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
 		{ if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; $$as apt-get update -qq && $$as apt-get install -y -qq postgresql; }
+
+ray: $(VENV)/.ray ## install Ray beside the rest, for --ray and its tests (without it they are skipped)
+
+$(VENV)/.ray: $(VENV)/.installed requirements-ray.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-ray.lock
+	@touch $@
 
 demo: setup ## a world, its log, trained models, their measures, and a server (ARGS=--no-serve ends after the table)
 	$(BIN)/upnext demo $(ARGS)

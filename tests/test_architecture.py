@@ -55,6 +55,7 @@ CONFINED = {
     "adbc_driver_manager": ("storage/postgres_client.py",),
     "adbc_driver_postgresql": ("storage/postgres_client.py",),
     "fsspec": ("storage/bucket.py",),  # and what it takes for a service: s3fs, gcsfs
+    "ray": ("distributed/",),
     "faiss": ("candidates/",),
     "numba": ("compiled.py",),
     "onnxruntime": ("candidates/", "ranking/", "training/"),
@@ -70,6 +71,7 @@ HEAVY = (
     "adbc_driver_postgresql",
     "fsspec",
     "s3fs",
+    "ray",
 )
 
 FILES = sorted(PACKAGE.rglob("*.py"))
