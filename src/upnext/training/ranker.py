@@ -105,7 +105,7 @@ def continue_ranker(
     torch.manual_seed(seed)
     encoder = ItemEncoder(vocabulary, config.embedding_size, config.id_dropout)
     edges = [start.arrays[f"network.edges_{s}"] for s in range(len(spec.seconds_tasks))]
-    network = _untrained(vocabulary, spec, config, edges, embedded=True)  # or as the stored weights say
+    network = _untrained(vocabulary, spec, config, edges, embedded=data is None or data.stands_for is None)
     start.into("encoder", encoder)
     start.into("network", network)
     curve: list[dict[str, float]] = []
@@ -133,7 +133,7 @@ def _untrained(
         experts=config.experts,
         expert_sizes=config.expert_sizes,
         heads=config.attention_heads,
-        dropout=config.dropout,
+        dropout=config.dropout if embedded else 0.0,  # a few features that matter: hiding one tells it to trust none
         id_dropout=config.id_dropout,
         embedded=embedded,
     )
