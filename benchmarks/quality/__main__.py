@@ -33,6 +33,7 @@ def main() -> None:
             peers=not flags.no_peers,
             only=tuple(flags.only),
             python=flags.peers_python,
+            fitted=flags.fitted,
             settings=tuple(flags.settings),
         )
         run = foretelling.run if wanted.dataset == RANKING else choosing.run
@@ -56,6 +57,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="PEER", help="these peers only")
     parser.add_argument("--work", type=Path, help="keep the home and the lists in this new folder")
     parser.add_argument("--peers-python", type=Path, default=Path(".venv-peers/bin/python"), help="of `make peers`")
+    parser.add_argument("--fitted", type=Path, help="lists of peers that were fitted apart, in this folder")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="override a setting of upnext: for experiments, not for what is published")  # fmt: skip
     return parser.parse_args()

@@ -16,7 +16,7 @@ from benchmarks.quality.funnel import DEPTH, SLATE, UNION, Stages, ask
 from benchmarks.quality.lists import Top
 from benchmarks.quality.metrics import Measure
 from benchmarks.quality.results import OURS, System, plain, table
-from benchmarks.quality.running import run_peers
+from benchmarks.quality.running import read_fitted, run_peers
 from benchmarks.quality.split import Lists, Split, Splits
 
 RECALL, NDCG = "recall", "ndcg"
@@ -43,6 +43,7 @@ class Wanted:
     peers: bool = True
     only: tuple[str, ...] = ()  # peers; none = all
     python: Path = Path(".venv-peers/bin/python")
+    fitted: Path | None = None  # a folder with lists of peers that were fitted apart
     settings: tuple[str, ...] = ()  # overrides of upnext's defaults, for experiments
 
 
@@ -87,6 +88,7 @@ def _ours(wanted: Wanted, split: Split, k: int) -> tuple[list[Stages], list[floa
 
 def _peers(wanted: Wanted, splits: Splits, k: int) -> list[Answered]:
     found = run_peers(wanted.python, splits, wanted.work / "peers", k, wanted.seeds, wanted.only)
+    found += read_fitted(wanted.fitted, wanted.dataset) if wanted.fitted else []
     return [Answered(peer.name, peer.runs, peer.fit_seconds, peer.note) for peer in found]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.quality.lists import Top
 from benchmarks.quality.split import Splits
@@ -47,3 +48,17 @@ def read_peers(folder: Path) -> list[Peer]:
         runs = [Top.load(folder / name) for name in entry["files"]]
         found.append(Peer(entry["name"], runs, entry["fit seconds"], entry["note"]))
     return found
+
+
+def read_fitted(folder: Path, dataset: str) -> list[Peer]:
+    """Peers that were fitted apart: one list and its description a seed. Raises SystemExit where there are none."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for path in sorted(folder.glob(f"*-{dataset}-*.json")):
+        said = json.loads(path.read_text(encoding="utf-8"))
+        found.setdefault(said["name"], []).append({**said, "top": Top.load(path.with_suffix(".npz"))})
+    if not found:
+        raise SystemExit(f"{folder}: no lists for {dataset}; `python -m benchmarks.quality.peers.sasrec` makes them.")
+    return [
+        Peer(name, [run["top"] for run in runs], [float("nan")] * len(runs), f"fitted apart: {runs[0]['note']}")
+        for name, runs in found.items()
+    ]
