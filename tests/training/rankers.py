@@ -88,9 +88,15 @@ def examples(
     )
 
 
-def fit(data: RankerData, tasks: Mapping[str, TaskConfig], seed: int = 0, **settings: object) -> FittedRanker:
+def fit(
+    data: RankerData,
+    tasks: Mapping[str, TaskConfig],
+    seed: int = 0,
+    names: tuple[str, ...] = NAMES,
+    **settings: object,
+) -> FittedRanker:
     config = CONFIG.model_copy(update=settings)
-    return fit_ranker(data, content(), vocabulary(), tasks, NAMES, ACTIONS, config, seed, Silent())
+    return fit_ranker(data, content(), vocabulary(), tasks, names, ACTIONS, config, seed, Silent())
 
 
 @torch.no_grad()

@@ -313,3 +313,28 @@ def test_batches_hold_every_request_once_and_about_as_many_rows_as_asked() -> No
     batches = made._batches()
     assert sorted(np.concatenate(batches).tolist()) == list(range(train.validation_from))
     assert max(len(batch) * ROWS for batch in batches) <= 50 + ROWS
+
+
+def test_lists_of_choices_are_judged_by_what_is_known_of_an_item_and_of_the_user_with_it(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    features = random.normal(size=(4_000, rankers.FEATURES)).astype(np.float32)
+    chosen = np.zeros((500, rankers.ROWS), np.float32)
+    chosen[:, 0] = 1
+    # What is chosen is high in every feature; only that of the pair may be made use of.
+    features.reshape(500, rankers.ROWS, -1)[:, 0] += 2
+    data = rankers.examples(features, {"click": chosen.ravel()})
+    data = replace(data, stands_for=np.ones(len(features), np.float32))
+    names = ("author_click_7d", "pair_als", "user_mean_watch", "category_click_7d")
+    fitted = rankers.fit(data, {"click": rankers.CLICK}, names=names, dropout=0.5)
+
+    def scores(changed: int | None) -> Float32:
+        other = features.copy()
+        if changed is not None:
+            other[:, changed] = random.normal(size=len(other)) * 100
+        return rankers.predict(fitted, replace(data, features=other))[:, 0]
+
+    before = scores(None)
+    assert (before.reshape(500, -1).argmax(axis=1) == 0).mean() > 0.6
+    for place, name in enumerate(names):
+        assert np.array_equal(scores(place), before) == (name != "pair_als"), name
+    rankers.saved(fitted, tmp_path)  # refuses an export that scores otherwise

@@ -28,6 +28,7 @@ from upnext.types import Float32, Int16, Int32, Int64, ragged_rows
 SECONDS_LOSS = 0.3
 LISTS_PACE = 2.0  # lists have one choice in many rows: batches of PACE squared times the rows, PACE times the rate
 HELD_ON_TO = 10.0  # weight of a calibration that is gone on from, in rows with an even chance of either label
+OF_CHOICES = ("item_", "same_", "pair_")  # the features that lists of choices are judged by
 POSITION_PACE = 30.0  # learning rate of the positions, of that of the rest
 
 
@@ -66,8 +67,8 @@ def fit_ranker(
 ) -> FittedRanker:
     """Train on the requests before ``validation_from``, stop when the rest no longer improves.
 
-    From lists of choices it learns a softmax over each list, and by the features alone: with the embeddings of items
-    and users it foretold its own period better and the next one worse (docs/quality.md).
+    From lists of choices it learns a softmax over each list, by what is known of an item and of the user with it: with
+    embeddings, or all features, it foretold its own period better and the next one worse (docs/quality.md).
     """
     torch.manual_seed(seed)
     spec = RankerSpec(
@@ -146,8 +147,11 @@ def _network(
     edges = [seconds_edges(data.labels[name][:rows], tasks[name].cap) for name in spec.seconds_tasks]
     network = _untrained(vocabulary, spec, config, edges, embedded=data.stands_for is None)
     train = data.features[:rows]
+    scale = 1 / np.maximum(train.std(0), 1e-3)
+    if data.stands_for is not None:
+        scale *= [name.startswith(OF_CHOICES) for name in spec.feature_names]
     network.mean.copy_(torch.from_numpy(train.mean(0)))
-    network.scale.copy_(torch.from_numpy(1 / np.maximum(train.std(0), 1e-3)))
+    network.scale.copy_(torch.from_numpy(scale))
     for s, (name, edge) in enumerate(zip(spec.seconds_tasks, edges, strict=True)):
         label = data.labels[name][:rows]
         which = bin_of(label, edge)
