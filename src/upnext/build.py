@@ -150,7 +150,7 @@ class Model:
     def index_sizes(self) -> Sizes | None:
         """Rows of the item index; None without one."""
         tower = self.sources.two_tower
-        return None if tower is None else tower.index.sizes
+        return None if tower is None else tower.space.sizes
 
     def rebuild_index(self, limit: int) -> bool:
         """Build the item index anew where more than ``limit`` rows are beside its main part or dead; True if so."""
@@ -191,7 +191,7 @@ class Model:
         """Share of the exact k nearest that the index finds, on the latest requests; None where there are none."""
         tower = self.sources.two_tower
         asked = None if tower is None else tower.latest_queries(queries)
-        return None if tower is None or asked is None or not len(asked) else tower.recall(asked, k)
+        return None if tower is None or asked is None or not len(asked) else tower.space.recall(asked, k)
 
     def _content(self, vocabulary: Vocabulary, codes: Int32) -> ItemContent:
         return item_content(self._live, vocabulary, codes)

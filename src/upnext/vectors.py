@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,19 @@ from upnext.types import Bool, Float32, Int32, Int64
 UInt16 = NDArray[np.uint16]
 
 LARGEST = 65504.0  # of half precision
+
+
+class ItemTable(Protocol):
+    """Vectors by code, wherever they lie: ``table[codes]`` are float32 ``[..., d]``, zeros for items that have none."""
+
+    @property
+    def size(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, codes: Int32 | Int64) -> Float32: ...
+
+    def put(self, codes: Int32, vectors: Float32) -> None: ...
 
 
 class Vectors:
@@ -40,6 +53,10 @@ class Vectors:
         if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32):
             raise ValueError(f"{path.name} holds {vectors.dtype} {vectors.shape}, no item vectors")
         return cls(vectors)
+
+    def share(self, low: int, high: int) -> Vectors:
+        """A copy of the vectors of the items low .. high - 1, as those of items 0 and on."""
+        return Vectors(self._first[low:high].copy().view(np.float16))
 
     def __len__(self) -> int:
         """One more than the last item that has a vector."""

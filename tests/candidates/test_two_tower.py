@@ -214,7 +214,7 @@ def test_a_rebuilt_index_finds_the_same_and_what_came_meanwhile(
     source.remove(codes[7:9])
     asked = requests([[0, 1, 2]], allow_watched=True)
     before = source(asked, ITEMS)
-    assert source.index.sizes.dynamic == 5
+    assert source.space.sizes.dynamic == 5
     build = ItemIndex.build_of
 
     def meanwhile(*given: Any) -> ItemIndex:
@@ -228,10 +228,10 @@ def test_a_rebuilt_index_finds_the_same_and_what_came_meanwhile(
 
     monkeypatch.setattr(ItemIndex, "build_of", meanwhile)
     source.rebuild()
-    assert source.index.sizes.static == ITEMS - 2
+    assert source.space.sizes.static == ITEMS - 2
     after = source(asked, ITEMS)
     assert set(after.item.tolist()) == set(before.item.tolist()) - {10} | {7}
-    assert source.recall(source.latest_queries(4), 10) == 1.0
+    assert source.space.recall(source.latest_queries(4), 10) == 1.0
 
 
 def test_embedding_the_catalogue_again_gives_the_saved_vectors(source: TwoTower, saved: Path) -> None:

@@ -68,8 +68,8 @@ def look_inside(home: Home, users: Sequence[str], exact_users: int) -> Inside:
         if model is None or tower is None:
             raise ValueError("only a home with a trained two-tower model can be looked into")
         codes, now = engine.live.users.ids.encode(list(users)), engine.clock.now()
-        search, scorer = _Spans(tower.index.search), _Session(model.ranker.scorer)
-        tower.index.search = search  # type: ignore[method-assign]
+        search, scorer = _Spans(tower.space.search), _Session(model.ranker.scorer)
+        tower.space.search = search  # type: ignore[method-assign]
         model.ranker.scorer = scorer
         took: list[tuple[float, float, float]] = []
         slates, vectors = [], []
@@ -80,7 +80,8 @@ def look_inside(home: Home, users: Sequence[str], exact_users: int) -> Inside:
             slates.append(slate)
             vectors.append(vector)
         few = vectors[:exact_users]
-        recall = float(np.mean([tower.recall(np.concatenate(few[n : n + AT_ONCE]), RECALL_AT) for n in _steps(few)]))
+        recalls = [tower.space.recall(np.concatenate(few[n : n + AT_ONCE]), RECALL_AT) for n in _steps(few)]
+        recall = float(np.mean(recalls))
         model.search_exactly()
         exact = [_answer(engine, code, now)[0] for code in codes[:exact_users].tolist()]
         same = [len(np.intersect1d(one, other)) / max(len(other), 1) for one, other in zip(slates, exact, strict=False)]

@@ -234,6 +234,15 @@ class ItemIndex:
             raise ArtifactError(f"{directory / CODES_FILE}: the codes do not rise. Train again.")
         return cls(main, codes, probes, vectors)
 
+    def share(self, low: int, high: int, vectors: Vectors | None = None) -> ItemIndex:
+        """The main part's items low .. high - 1, as items 0 and on; it finds what the whole would find of them.
+
+        Cells stay where they are, and as many are searched. ``vectors`` are of these items.
+        """
+        first, last = np.searchsorted(self._codes, [low, high]).tolist()
+        main = _flat_rows(self._main, first, last) if not self._probes else _cell_rows(self._main, first, last)
+        return ItemIndex(main, self._codes[first:last] - low, self._probes, vectors)
+
     def _search_main(self, queries: Float32, k: int, state: _State) -> UInt64:
         k = min(k if self._vectors is None else k + k // SPARE, len(self._codes))
         if k == 0:
@@ -265,6 +274,28 @@ class ItemIndex:
         rows: Int64 = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
         found: Int64 = rows[self._codes[rows] == codes]
         return found
+
+
+def _flat_rows(main: Any, first: int, last: int) -> Any:
+    rows = faiss.IndexFlatIP(main.d)
+    if last > first:
+        rows.add(main.reconstruct_n(first, last - first))
+    return rows
+
+
+def _cell_rows(main: Any, first: int, last: int) -> Any:
+    """Rows first .. last - 1 of an inverted file, numbered from 0, in the cells that they are in."""
+    cells = faiss.clone_index(main.quantizer)
+    rows = faiss.IndexIVFScalarQuantizer(cells, main.d, main.nlist, main.sq.qtype, main.metric_type, main.by_residual)
+    cells.this.disown()
+    rows.own_fields, rows.sq, rows.is_trained = True, main.sq, True
+    main.copy_subset_to(rows, faiss.InvertedLists.SUBSET_TYPE_ID_RANGE, first, last)
+    for cell in range(rows.nlist):
+        size = rows.invlists.list_size(cell)
+        if size:
+            ids = faiss.rev_swig_ptr(rows.invlists.get_ids(cell), size)
+            ids -= first
+    return rows
 
 
 def _search_parameters(probes: int, bitmap: UInt8 | None) -> Any:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from upnext.candidates.index import ItemIndex
 from upnext.compiled import compiled
 from upnext.types import NO_ITEM, Candidates, Float32, Int32, Int64
+
+
+class Searched(Protocol):
+    """An index, or a space with one: the best k items of each query, as ItemIndex.search gives them."""
+
+    def search(self, queries: Float32, k: int) -> tuple[Int32, Float32]: ...
+
 
 LANES = 16  # products that are summed side by side, as a processor's vector units do it
 
 
 def nearest(
-    index: ItemIndex, queries: Float32, unwanted: tuple[Int64, Int32], k: int, above: float = -np.inf
+    index: Searched, queries: Float32, unwanted: tuple[Int64, Int32], k: int, above: float = -np.inf
 ) -> Candidates:
     """The k items nearest to each of ``queries [B, d]``, of scores over ``above``, without the ``unwanted`` pairs.
 

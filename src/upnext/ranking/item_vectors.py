@@ -12,7 +12,7 @@ import onnxruntime as ort
 from upnext.errors import ArtifactError
 from upnext.ranking.multi_task import ITEM_ENCODER_FILE, ITEM_VECTORS_FILE, open_session
 from upnext.types import Column, Int32
-from upnext.vectors import Vectors
+from upnext.vectors import ItemTable, Vectors
 
 ITEMS = 8192  # embedded at once
 
@@ -20,20 +20,20 @@ ITEMS = 8192  # embedded at once
 class ItemVectors:
     """Calling it gives the vectors of now; those of items never embedded are zeros."""
 
-    def __init__(self, vectors: Vectors, encoder: ort.InferenceSession) -> None:
+    def __init__(self, vectors: ItemTable, encoder: ort.InferenceSession) -> None:
         self._vectors, self._encoder = vectors, encoder
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, directory: Path) -> ItemVectors:
-        """Raises ArtifactError when a file is missing or damaged."""
+    def load(cls, directory: Path, vectors: ItemTable | None = None) -> ItemVectors:
+        """``vectors`` None = those of the directory. Raises ArtifactError when a file is missing or damaged."""
         try:
-            vectors = Vectors.load(directory / ITEM_VECTORS_FILE)
+            vectors = Vectors.load(directory / ITEM_VECTORS_FILE) if vectors is None else vectors
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{directory}: no readable item vectors ({error}). Train again.") from error
         return cls(vectors, open_session(directory / ITEM_ENCODER_FILE))
 
-    def __call__(self) -> Vectors:
+    def __call__(self) -> ItemTable:
         return self._vectors
 
     def upsert(self, codes: Int32, content: Mapping[str, Column]) -> None:

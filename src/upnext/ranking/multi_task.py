@@ -19,7 +19,7 @@ import onnxruntime as ort
 from upnext.errors import ArtifactError
 from upnext.ranking.tokens import Tokens, tokens
 from upnext.types import Candidates, Column, Float32, Int32, Requests
-from upnext.vectors import Vectors
+from upnext.vectors import ItemTable
 
 SCORER_FILE = "scorer.onnx"
 ITEM_ENCODER_FILE = "item_encoder.onnx"
@@ -86,7 +86,7 @@ class MultiTask:
         self,
         spec: RankerSpec,
         scorer: ort.InferenceSession,
-        item_vectors: Callable[[], Vectors],
+        item_vectors: Callable[[], ItemTable],
         user_inputs: UserInputs,
         event_names: Callable[[], Sequence[str]],
         threads: int = 1,

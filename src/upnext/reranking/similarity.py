@@ -14,7 +14,7 @@ import numpy as np
 from upnext.compiled import compiled
 from upnext.reranking.lookup import gather
 from upnext.types import Bool, Catalogue, Float32, Int32
-from upnext.vectors import Vectors
+from upnext.vectors import ItemTable
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class Similarity:
     """
 
     catalogue: Callable[[], Catalogue]
-    vectors: Callable[[], Vectors | None] = lambda: None
+    vectors: Callable[[], ItemTable | None] = lambda: None
     author: float = 0.3
     category: float = 0.3
     vector: float = 0.4

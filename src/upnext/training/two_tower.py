@@ -16,7 +16,8 @@ import torch
 from torch.nn import functional
 
 from upnext.candidates.index import ASKING, ItemIndex
-from upnext.candidates.two_tower import ITEM_TOWER_FILE, SETTINGS_FILE, USER_TOWER_FILE, VECTORS_FILE
+from upnext.candidates.item_space import VECTORS_FILE
+from upnext.candidates.two_tower import ITEM_TOWER_FILE, SETTINGS_FILE, USER_TOWER_FILE
 from upnext.config import TwoTowerConfig
 from upnext.content import ATTRIBUTES, ItemContent, Vocabulary
 from upnext.training.export import export_onnx
