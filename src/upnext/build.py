@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from upnext.candidates.als import ALS, ALSFactors
 from upnext.candidates.because_you_watched import BecauseYouWatched, CoVisitation
 from upnext.candidates.favourite_topics import FavouriteTopics
 from upnext.candidates.index import Sizes
+from upnext.candidates.item_space import ItemSpace, LocalSpace
 from upnext.candidates.new_items import NewItems, Owed
+from upnext.candidates.share import Share
+from upnext.candidates.spread import Places
 from upnext.candidates.trending import Trending
 from upnext.candidates.two_tower import TwoTower
 from upnext.candidates.watch_again import WatchAgain
@@ -24,7 +28,7 @@ from upnext.pipeline import Funnel
 from upnext.ranking.choice import Choice, WithChoice
 from upnext.ranking.item_vectors import ItemVectors
 from upnext.ranking.linear import Linear
-from upnext.ranking.multi_task import SCORER_FILE, MultiTask, RankerSpec, open_session
+from upnext.ranking.multi_task import ITEM_VECTORS_FILE, SCORER_FILE, MultiTask, RankerSpec, open_session
 from upnext.ranking.value import WeightedSum
 from upnext.reranking.dpp import DPP
 from upnext.reranking.exploration import Exploration, not_accounted
@@ -35,9 +39,27 @@ from upnext.reranking.mmr import MMR
 from upnext.reranking.similarity import Similarity
 from upnext.stages import Boost, Filter, Hydrator, Observer, PairScorer, Reranker, Source
 from upnext.types import Float32, Int32, Requests
+from upnext.vectors import ItemTable, Vectors
 
 SOURCES_FOLDER = "sources"
 RANKER_FOLDER = "ranker"
+TWO_TOWER, RANKER = "two_tower", "ranker"  # whose item vectors may lie elsewhere
+
+
+class Elsewhere(Protocol):
+    """Item vectors of model versions that other processes hold, each a share of them."""
+
+    def space(self, version: str) -> ItemSpace | None:
+        """That of two_tower; None where the version has no such source."""
+        ...
+
+    def table(self, version: str) -> ItemTable:
+        """The ranker's."""
+        ...
+
+    def lacking(self) -> Sequence[str]:
+        """Which shares do not answer just now, in words."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,15 +76,15 @@ class Sources:
             self.two_tower.upsert(codes, content(self.two_tower.vocabulary))
 
 
-def load_sources(config: Config, live: Live, directory: Path) -> Sources:
-    """The sources over the models in ``directory`` and the live state."""
+def load_sources(config: Config, live: Live, directory: Path, space: ItemSpace | None = None) -> Sources:
+    """The sources over the models in ``directory`` and the live state; ``space`` None = that of the directory."""
     c, roles, folder = config.candidates, live.roles, directory / SOURCES_FOLDER
     found: list[tuple[Source, SourceConfig]] = []
     two_tower = None
     if (folder / "als").exists():
         found.append((ALS(ALSFactors.load(folder / "als"), roles.weight, roles.least), c.als))
-    if (folder / "two_tower").exists():
-        two_tower = load_two_tower(live, folder / "two_tower")
+    if (folder / TWO_TOWER).exists():
+        two_tower = load_two_tower(live, folder / TWO_TOWER, space)
         found.append((two_tower, c.two_tower))
     if (folder / "because_you_watched").exists():
         neighbours = CoVisitation.load(folder / "because_you_watched")
@@ -111,7 +133,19 @@ def _seconds_types(live: Live) -> list[int]:
     return [code for code, name in enumerate(live.roles.names) if name in events]
 
 
-def load_two_tower(live: Live, directory: Path) -> TwoTower:
+def load_shares(directory: Path, share: int, shares: int) -> dict[str, tuple[Places, int, Share]]:
+    """Of the version in ``directory``, by TWO_TOWER and RANKER: where items lie, numbers a vector, and the share."""
+    whole: dict[str, LocalSpace | Vectors] = {RANKER: Vectors.load(directory / RANKER_FOLDER / ITEM_VECTORS_FILE)}
+    if (directory / SOURCES_FOLDER / TWO_TOWER).exists():
+        whole[TWO_TOWER] = LocalSpace.load(directory / SOURCES_FOLDER / TWO_TOWER)
+    places = {name: Places(len(vectors), shares) for name, vectors in whole.items()}
+    return {
+        name: (places[name], vectors.size, Share(vectors.share(*places[name].range_of(share))))
+        for name, vectors in whole.items()
+    }
+
+
+def load_two_tower(live: Live, directory: Path, space: ItemSpace | None = None) -> TwoTower:
     vocabulary = Vocabulary.load(directory)
     return TwoTower.load(
         directory,
@@ -119,6 +153,7 @@ def load_two_tower(live: Live, directory: Path) -> TwoTower:
         live.roles.least,
         lambda users: encode_users(live.users(), live.users.attributes.names, vocabulary, users),
         lambda surfaces: encode_surfaces(surfaces, live.surfaces.names, vocabulary),
+        space,
     )
 
 
@@ -217,16 +252,23 @@ def user_inputs(live: Live, vocabulary: Vocabulary) -> Callable[[Requests], dict
 
 
 def build(
-    config: Config, live: Live, directory: Path, version: str, observers: Sequence[Observer] = (), revision: int = 0
+    config: Config,
+    live: Live,
+    directory: Path,
+    version: str,
+    observers: Sequence[Observer] = (),
+    revision: int = 0,
+    elsewhere: Elsewhere | None = None,
 ) -> Model:
     """The funnel over the model in ``directory``. Raises ArtifactError when a part is missing or does not fit.
 
-    Items of a later ``revision`` of the catalogue than the model knows are embedded from their content.
+    Items of a later ``revision`` of the catalogue than the model knows are embedded from their content. Item vectors
+    are those of the directory, unless they lie ``elsewhere``.
     """
-    sources = load_sources(config, live, directory)
+    sources = load_sources(config, live, directory, None if elsewhere is None else elsewhere.space(version))
     folder = directory / RANKER_FOLDER
     spec, vocabulary = RankerSpec.load(folder), Vocabulary.load(folder)
-    vectors = ItemVectors.load(folder)
+    vectors = ItemVectors.load(folder, None if elsewhere is None else elsewhere.table(version))
     ranker = MultiTask(
         spec,
         open_session(folder / SCORER_FILE),
@@ -247,6 +289,7 @@ def build(
         rerankers=rerankers(config, live, vectors),
         total=config.candidates.total,
         observers=observers,
+        lacking=tuple if elsewhere is None else elsewhere.lacking,
     )
     model = Model(version, funnel, sources, ranker, choice, vectors, vocabulary, live)
     changed = live.catalogue.changed_since(revision) if revision else np.empty(0, np.int32)

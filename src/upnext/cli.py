@@ -17,7 +17,7 @@ import click
 from upnext import __version__
 from upnext import cli_worlds as worlds
 from upnext.cli_migrate import migrate
-from upnext.cli_shared import HOME, SET, bars, can_be_written, console, moment, need_training
+from upnext.cli_shared import HOME, RAY, SET, Span, bars, can_be_written, console, moment, need_training
 from upnext.errors import ConfigError, UpnextError
 from upnext.home import Home
 
@@ -182,19 +182,39 @@ def evaluate(
 @click.option("--host", help="Overrides serving.host.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Overrides serving.port; 0 takes any free port.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Overrides serving.workers.")
+@RAY
+@click.option("--replicas", type=Span(), help="With --ray: how many servers; of a range as many as the load wants.")
+@click.option("--shards", type=click.IntRange(1, 1024), help="With --ray: spread item vectors over so many processes.")
 def serve(
     home: Path,
     overrides: tuple[str, ...],
     host: str | None,
     port: int | None,
     workers: int | None,
+    cluster: str | None,
+    replicas: tuple[int, int] | None,
+    shards: int | None,
 ) -> None:
     """Answer over HTTP, until interrupted."""
+    if cluster is None and (replicas or shards):
+        raise ConfigError("--replicas and --shards are of --ray: name a cluster, or `--ray local`")
+    if cluster is not None and workers is not None:
+        raise ConfigError("--workers are processes of one machine; with --ray say --replicas")
     # One thread a request, as many requests at once as cores: FAISS reads this when it is loaded, below.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if workers is not None:
         overrides = (*overrides, f"serving.workers={workers}")
     opened = Home.open(home, overrides)
+    if cluster is not None:
+        from upnext.distributed.cluster import need_ray
+
+        need_ray(cluster)
+        from upnext.distributed.serving import Wanted, serve_on_ray
+
+        least, most = replicas or (1, 1)
+        wanted = Wanted(least=least, most=most, shards=shards or 0)
+        serve_on_ray(opened, overrides, cluster, wanted, host, port, ready)
+        return
     from upnext.serving.app import run_server, run_worker
 
     if (handed_down := os.environ.get("UPNEXT_WORKER")) is not None:  # this process is one of several

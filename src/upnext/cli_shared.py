@@ -21,6 +21,30 @@ SET = click.option(
     metavar="KEY=VALUE",
     help="Override a setting, e.g. ranking.tasks.click.weight=2.",
 )
+RAY = click.option(
+    "--ray",
+    "cluster",
+    metavar="ADDRESS|local",
+    help="On the Ray cluster at ADDRESS (host:port of its head), or on one of this machine's own.",
+)
+
+
+class Span(click.ParamType[tuple[int, int]]):
+    """``3``, or from ``2..8``: at least, and at most."""
+
+    name = "MIN..MAX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        low, dots, high = str(value).partition("..")
+        try:
+            least, most = int(low), int(high if dots else low)
+        except ValueError:
+            self.fail(f"{value!r} is no number and no range such as 2..8", param, ctx)
+        if not 1 <= least <= most:
+            self.fail(f"{value!r}: expected at least 1, and no more at least than at most", param, ctx)
+        return least, most
 
 
 def console() -> Console:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -45,6 +45,7 @@ class Funnel:
     rerankers: Sequence[Reranker]
     total: int = 1000  # candidates that reach the ranker: the merge puts every source's best first
     observers: Sequence[Observer] = ()
+    lacking: Callable[[], Sequence[str]] = tuple  # what the stages read and cannot be reached just now, in words
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16, thread_name_prefix="source"))
     _pace: Pace = field(default_factory=lambda: Pace())
 
@@ -58,6 +59,7 @@ class Funnel:
         candidates = self._hydrate(requests, candidates, run)
         candidates = self._rank(requests, candidates, run)
         chosen = self._rerank(requests, candidates, run)
+        run.degraded.extend(self.lacking())
         slate = Slate(chosen, candidates, removed, tuple(run.trace), tuple(run.degraded), run.elapsed())
         if observe:
             for observer in self.observers:

@@ -18,17 +18,19 @@ WAIT_S = 120.0
 
 
 class ServerProcess:
-    """``upnext serve`` over a home. ``start_s`` is how long it took until it was ready."""
+    """``upnext serve`` over a home, with these other ``words``. ``start_s`` is how long it took until it was ready."""
 
-    def __init__(self, home: Path, settings: Sequence[str] = (), workers: int = 1) -> None:
+    def __init__(self, home: Path, settings: Sequence[str] = (), workers: int = 1, words: Sequence[str] = ()) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         overrides = [f"--set={setting}" for setting in settings]
         command = [sys.executable, "-m", "upnext", "serve", "--home", str(home), "--port", str(self.port)]
+        if workers > 1:
+            words = (*words, "--workers", str(workers))
         started = time.perf_counter()
         self.process = subprocess.Popen(
-            [*command, "--workers", str(workers), *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*command, *words, *overrides], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         self._wait()
         self.start_s = time.perf_counter() - started
@@ -73,7 +75,7 @@ class ServerProcess:
                 raise SystemExit(f"the server ended with status {self.process.returncode}: {said[-2000:]}")
             try:
                 with Client(self.port, timeout=5) as client:
-                    if client("GET", "/v1/health/ready")[0] == 200:
+                    if client.raw("GET", "/v1/health/ready")[0] == 200:
                         return
             except OSError:
                 pass

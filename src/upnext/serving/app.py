@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from threadpoolctl import threadpool_limits
 
 from upnext import __version__
+from upnext.build import Elsewhere
 from upnext.errors import ConfigError
 from upnext.home import Home
 from upnext.serving import failures, routes_console, routes_health, routes_read, routes_write
@@ -38,16 +39,16 @@ SWITCH_SECONDS = 0.0005
 KEEP_ALIVE_S = 75  # longer than the pools of clients and proxies keep an idle connection, mostly 60
 
 
-def create_app(home: Home, keeper: bool = True) -> FastAPI:
+def create_app(home: Home, keeper: bool = True, elsewhere: Elsewhere | None = None, several: bool = False) -> FastAPI:
     """The app over a home; it opens it when it starts, and closes it when it ends.
 
-    Of several processes that serve a home one is its ``keeper``: it writes the snapshots.
+    Of several processes that serve a home one is its ``keeper``: it writes the snapshots. For the rest see Engine.
 
     Raises what Engine raises: the home is opened before anything listens.
     """
     recent = Recent()
     metrics = Metrics(recent)
-    engine = Engine(home, [metrics])
+    engine = Engine(home, [metrics], elsewhere=elsewhere, several=several)
     here = Server(engine, metrics)
     console = routes_console.Console.of(engine, recent)
 
@@ -120,11 +121,7 @@ def run_server(
     """
     serving = home.config.serving
     host, port = serving.host if host is None else host, serving.port if port is None else port
-    if serving.api_key is None and not _is_loopback(host):
-        raise ConfigError(
-            f"serving.host {host!r} can be reached from other machines, and serving.api_key is not set. Set a key "
-            "(UPNEXT__SERVING__API_KEY=...), or listen on 127.0.0.1."
-        )
+    need_key(home, host)
     listener = listen(host, port)
     url = _url(host, listener)
     try:
@@ -137,6 +134,15 @@ def run_server(
         listener.close()
 
 
+def need_key(home: Home, host: str) -> None:
+    """Raises ConfigError where others could reach a server that asks for no key."""
+    if home.config.serving.api_key is None and not _is_loopback(host):
+        raise ConfigError(
+            f"serving.host {host!r} can be reached from other machines, and serving.api_key is not set. Set a key "
+            "(UPNEXT__SERVING__API_KEY=...), or listen on 127.0.0.1."
+        )
+
+
 def run_worker(home: Home, number: int, listener: int, ready: int, lifeline: int) -> None:
     """One of several processes, with the file descriptors that the supervisor handed down."""
     end_with_supervisor(lifeline)
@@ -145,16 +151,21 @@ def run_worker(home: Home, number: int, listener: int, ready: int, lifeline: int
 
 def serve_on(home: Home, listener: socket.socket, on_ready: Callable[[], object], keeper: bool = True) -> None:
     """Answer what comes in at ``listener`` until interrupted. One process a home is its ``keeper``."""
-    # A stage that comes back from native code waits this long for the interpreter; the default 5 ms is an answer.
-    sys.setswitchinterval(SWITCH_SECONDS)
     with threadpool_limits(1, "blas"):  # on matrices this small, threads would only wait for each other
         app = create_app(home, keeper)
-        gc.collect()
-        gc.freeze()  # the catalogue and the models are never garbage: no answer waits for a look at them
+        settle()
         config = uvicorn.Config(
             app, access_log=False, log_level="warning", timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=10
         )
         _Uvicorn(config, on_ready).run(sockets=[listener])
+
+
+def settle() -> None:
+    """Make this process one that answers: it has opened its home."""
+    # A stage that comes back from native code waits this long for the interpreter; the default 5 ms is an answer.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()  # the catalogue and the models are never garbage: no answer waits for a look at them
 
 
 class _Uvicorn(uvicorn.Server):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from upnext import catalogue_copy, snapshot
+from upnext.build import Elsewhere
 from upnext.config import Config
 from upnext.errors import StorageError
 from upnext.home import Home
@@ -50,13 +51,21 @@ LEAST_MS = 1.0  # of a deadline that has passed already: the funnel then degrade
 class Engine:
     """Answers questions and takes in events, items and users. Safe to use from several threads."""
 
-    def __init__(self, home: Home, observers: Sequence[Observer] = (), wall: Callable[[], int] = wall_ms) -> None:
+    def __init__(
+        self,
+        home: Home,
+        observers: Sequence[Observer] = (),
+        wall: Callable[[], int] = wall_ms,
+        elsewhere: Elsewhere | None = None,
+        several: bool = False,
+    ) -> None:
         """Raises ArtifactError when the active model is damaged; a home without a model is served without.
 
-        ``wall`` says what time it is (Unix ms): a simulation hands in its own.
+        ``wall`` says what time it is (Unix ms): a simulation hands in its own. Item vectors may lie ``elsewhere``.
+        Where ``several`` engines serve the home, one goes on with the pages of another.
         """
         self.home, self.config, self.log = home, home.config, home.log()
-        self._observers = observers
+        self._observers, self._elsewhere = observers, elsewhere
         self._state_file, self._saved = home.directory / snapshot.FILE, -1
         self._catalogue_folder, self._items_saved = home.directory / catalogue_copy.FOLDER, 0
         self._views, self._refreshing, self._loading = threading.Lock(), threading.Lock(), threading.Lock()
@@ -69,14 +78,16 @@ class Engine:
                 self.live = Live(self.log, self.config, restore=self._restore)
                 self.clock = Clock(self.live.latest, wall)
                 self.live.state.advance(self.clock.now())
-                self.funnels = load_funnels(home, self.live, opened.result(), observers)
+                self.funnels = load_funnels(home, self.live, opened.result(), observers, elsewhere)
             self._warm(self.funnels)
         except BaseException:
             self.log.close()
             raise
         self.ingest = Ingest(self.log, self.live, self.config, self.clock, self.refresh)
         self.impressions = Impressions(self.ingest.append)
-        self._pages = Pages(PageStore(home.directory / PAGES_FILE) if self.config.serving.workers > 1 else None)
+        self._pages = Pages(
+            PageStore(home.directory / PAGES_FILE) if several or self.config.serving.workers > 1 else None
+        )
         self._popular = Popular(self.live)
 
     def __enter__(self) -> Engine:
@@ -136,7 +147,7 @@ class Engine:
             self.funnels = self.funnels.retuned(config)
 
     def _load(self, version: str | None) -> Funnels:
-        return load_funnels(self.home, self.live, _open(self.home, version), self._observers)
+        return load_funnels(self.home, self.live, _open(self.home, version), self._observers, self._elsewhere)
 
     def _restore(self, live: Live) -> bool:
         restored = snapshot.restore(live, self._state_file)
@@ -250,7 +261,7 @@ class Engine:
             "users": len(self.live.users.ids),
             "log_offset": self.live.offset,
             "index": None if sizes is None else {**asdict(sizes), "recall": self.index_recall},
-            "degraded": list(self.funnels.degraded),
+            "degraded": [*self.funnels.degraded, *self.funnels.whole.lacking()],
         }
 
     # -- one answer

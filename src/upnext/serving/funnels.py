@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from upnext.build import Model, build, without_model
+from upnext.build import Elsewhere, Model, build, without_model
 from upnext.config import Config
 from upnext.errors import ArtifactError
 from upnext.home import Home
@@ -78,18 +78,25 @@ def _around(model: Model, manifest: Manifest | None, observers: Sequence[Observe
         rerankers=(),
         total=anchored.total,
         observers=observers,
+        lacking=anchored.lacking,
     )
     return Funnels(model.funnel, anchored, related, model, manifest)
 
 
-def load_funnels(home: Home, live: Live, opened: Opened | None, observers: Sequence[Observer] = ()) -> Funnels:
+def load_funnels(
+    home: Home,
+    live: Live,
+    opened: Opened | None,
+    observers: Sequence[Observer] = (),
+    elsewhere: Elsewhere | None = None,
+) -> Funnels:
     """The funnels of a published version; None = without any. Raises ArtifactError when it is damaged or unfit."""
     if opened is None:
         plain = without_model(home.config, live, observers)
         return Funnels(plain, plain, plain)
     directory, manifest = opened
     version = directory.name
-    model = build(home.config, live, directory, version, observers, manifest.items_revision)
+    model = build(home.config, live, directory, version, observers, manifest.items_revision, elsewhere)
     _check_features(model)
     return _around(model, manifest, observers)
 
