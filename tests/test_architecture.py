@@ -139,6 +139,7 @@ def test_only_build_makes_a_funnel_out_of_stages() -> None:
     assert users <= {
         "serving -> candidates.because_you_watched",  # which item of the history a proposal rests on
         "xray -> reranking.order",  # an item's place before reranking
+        "distributed -> candidates.spread",  # item vectors of several processes are put together there
         "bench -> candidates.index",  # of how many cells an index of so many items is made
     }
 
