@@ -12,7 +12,7 @@ from upnext.ranking.tokens import Tokens
 from upnext.stages import Ranker
 from upnext.testing.reranker_contract import requests
 from upnext.training.linear import fit_linear
-from upnext.training.ranker import RankerData
+from upnext.training.ranker_fit import RankerData
 from upnext.types import Candidates, Float32
 
 COLUMNS = ("p_click", "watch_seconds", "watch_seconds_median")

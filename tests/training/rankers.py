@@ -17,7 +17,8 @@ from upnext.ranking.tokens import Tokens
 from upnext.training.fitted_ranker import FittedRanker
 from upnext.training.item_encoder import ItemEncoder
 from upnext.training.progress import Silent
-from upnext.training.ranker import RankerData, fit_ranker
+from upnext.training.ranker import fit_ranker
+from upnext.training.ranker_fit import RankerData
 from upnext.training.ranker_network import RankerNetwork
 from upnext.types import Float32, Float64, Int16
 

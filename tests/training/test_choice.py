@@ -5,7 +5,7 @@ import numpy as np
 from upnext.ranking.tokens import Tokens
 from upnext.training.choice import fit_choice
 from upnext.training.choices import CHOICE_TASK
-from upnext.training.ranker import RankerData
+from upnext.training.ranker_fit import RankerData
 from upnext.types import Candidates, Float32
 
 NAMES = ("useful", "useless", "constant")

@@ -18,7 +18,8 @@ from upnext.evaluation.metrics import auc, ece, xauc
 from upnext.ranking.tokens import Tokens
 from upnext.training.calibration import platt
 from upnext.training.progress import Silent
-from upnext.training.ranker import RankerData, _Fit, continue_ranker
+from upnext.training.ranker import continue_ranker
+from upnext.training.ranker_fit import RankerData, RankerFit
 from upnext.training.seconds import bin_of, seconds_edges
 from upnext.training.weights import Weights
 from upnext.types import Float32
@@ -309,7 +310,7 @@ def test_batches_hold_every_request_once_and_about_as_many_rows_as_asked() -> No
     train, _ = of_features()
     fitted = rankers.random_ranker(("click",), ())
     config = rankers.CONFIG.model_copy(update={"batch_size": 50})
-    made = _Fit(train, fitted.content, fitted.spec, fitted.network, fitted.encoder, config, seed=0)
+    made = RankerFit(train, fitted.content, fitted.spec, fitted.network, fitted.encoder, config, seed=0)
     batches = made._batches()
     assert sorted(np.concatenate(batches).tolist()) == list(range(train.validation_from))
     assert max(len(batch) * ROWS for batch in batches) <= 50 + ROWS

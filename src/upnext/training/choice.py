@@ -9,7 +9,7 @@ from upnext.ranking.choice import Choice
 from upnext.ranking.linear import CLIP
 from upnext.training.choice_loss import choice_loss
 from upnext.training.choices import CHOICE_TASK
-from upnext.training.ranker import RankerData
+from upnext.training.ranker_fit import RankerData
 
 LISTS, FEWEST_LISTS = 6000, 100  # so many are enough for a weight a feature, and so few are too little
 STEPS = 60

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from upnext.ranking.linear import CLIP, Linear
-from upnext.training.ranker import RankerData
+from upnext.training.ranker_fit import RankerData
 from upnext.types import Float32
 
 ROWS = 200_000  # the latest; a linear layer has seen enough then

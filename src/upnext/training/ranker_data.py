@@ -19,7 +19,7 @@ from upnext.ranking.tokens import Tokens, tokens
 from upnext.stages import PairScorer
 from upnext.training.examples import Examples
 from upnext.training.progress import Progress
-from upnext.training.ranker import RankerData
+from upnext.training.ranker_fit import RankerData
 from upnext.types import Candidates, Float32, Ragged, Requests
 
 REQUESTS_AT_ONCE = 4096

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from upnext.training.item_encoder import ItemEncoder, ItemTower, content_tensors
 from upnext.training.next_item import first_visits, ranks
 from upnext.training.progress import Step
 from upnext.training.sequences import Batch, Sequences, batch_of, epoch, user_ends
+from upnext.training.team import Alone, Objective, Standing, Team
 from upnext.training.user_tower import DAY_MS, UserTower
 from upnext.types import Float32, Int32, Int64
 
@@ -63,7 +64,10 @@ class TowerTrainer:
         user_attributes: Int32,
         config: TwoTowerConfig,
         seed: int,
+        team: Team | None = None,
     ) -> None:
+        """``config.batch_size`` is of all members of the ``team`` together (None = this process alone)."""
+        self.team = Alone() if team is None else team
         self.seen, self.config, self.vocabulary = seen, config, vocabulary
         self.content, self.attributes = content_tensors(content), user_attributes
         self.seed, self.rng = seed, np.random.default_rng(seed)
@@ -72,12 +76,14 @@ class TowerTrainer:
         self.item_tower = ItemTower(ItemEncoder(vocabulary, size, config.id_dropout))
         self.user_tower = UserTower(vocabulary, size, config.history_size, config.encoder, config.dropout, USER_DROPOUT)
         self.towers = nn.ModuleList([self.item_tower, self.user_tower])
+        self.batch_size = max(1, config.batch_size // self.team.size)
+        self.draws = self.rng if self.team.size == 1 else np.random.default_rng([seed, self.team.rank])
 
     def steps(self, rows: Int64) -> int:
         """Batches of an epoch over these rows, about."""
         ends = user_ends(self.seen, rows)
         examples = np.minimum(ends - self.seen.start[ends - 1], self.config.examples_per_user).sum()
-        return max(1, math.ceil(int(examples) / self.config.batch_size))
+        return self.team.least(max(1, math.ceil(int(examples) / self.batch_size)))
 
     def epochs(self, rows: Int64) -> int:
         """Epochs over these rows: as many as configured, fewer where there is much to learn from."""
@@ -88,22 +94,58 @@ class TowerTrainer:
 
         Keeps the best weights and returns the recall by epoch; without queries all epochs are trained.
         """
-        optimizer, schedule = self._optimizer(self.config.learning_rate, self.steps(rows) * self.epochs(rows))
+        epochs = self.epochs(rows)
+        optimizer, schedule = self._optimizer(self.config.learning_rate, self.steps(rows) * epochs)
         recall: list[float] = []
-        best = copy.deepcopy(self.towers.state_dict())
-        for _ in range(self.epochs(rows)):
-            self._epoch(rows, optimizer, schedule, step)
-            if not len(queries):
-                continue
-            recall.append(self.recall(queries))
-            step(0, f"recall@{VALIDATION_K} {recall[-1]:.4f}")
-            if recall[-1] >= max(recall):
-                best = copy.deepcopy(self.towers.state_dict())
-            elif len(recall) - 1 - int(np.argmax(recall)) >= PATIENCE:
+        best, first = copy.deepcopy(self.towers.state_dict()), 0
+        if (standing := self.team.kept()) is not None:
+            first, recall = self._go_on(standing, optimizer, schedule)
+            best = standing.state("best")
+        objective = self.team.together(Objective(self._loss, self.towers))
+        for epoch_ in range(first, epochs):
+            if _worse_for(recall) >= PATIENCE:
                 break
+            self._epoch(rows, objective, optimizer, schedule, step)
+            if len(queries):
+                recall.append(self.team.told(self.recall(queries) if self.team.rank == 0 else 0.0))
+                step(0, f"recall@{VALIDATION_K} {recall[-1]:.4f}")
+                if recall[-1] >= max(recall):
+                    best = copy.deepcopy(self.towers.state_dict())
+            self._keep(epoch_ + 1, recall, best, optimizer, schedule)
         if recall:
             self.towers.load_state_dict(best)
         return recall
+
+    def _keep(
+        self,
+        epochs: int,
+        recall: list[float],
+        best: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LambdaLR,
+    ) -> None:
+        def standing() -> Standing:
+            random = {"order": self.rng.bit_generator.state, "draws": self.draws.bit_generator.state}
+            told = {"epochs": epochs, "recall": recall, "steps": schedule.last_epoch, "random": random}
+            return Standing.of(told, optimizer, towers=self.towers.state_dict(), best=best)
+
+        self.team.keep(standing)
+
+    def _go_on(
+        self,
+        standing: Standing,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LambdaLR,
+    ) -> tuple[int, list[float]]:
+        """As ``_keep`` was told; the epochs that are done, and the recall after each."""
+        self.towers.load_state_dict(standing.state("towers"))
+        standing.into(optimizer)
+        self.rng.bit_generator.state = standing.told["random"]["order"]
+        if self.team.rank == 0:  # the others draw anew: which negatives they had drawn makes no difference
+            self.draws.bit_generator.state = standing.told["random"]["draws"]
+        for _ in range(standing.told["steps"]):
+            schedule.step()
+        return standing.told["epochs"], list(standing.told["recall"])
 
     def refit_epochs(self, rows: Int64) -> int:
         return min(REFIT_EPOCHS, self.epochs(rows))
@@ -112,8 +154,9 @@ class TowerTrainer:
         """A short training on everything, the validation slice included, at a low and falling rate."""
         rate, epochs = self.config.learning_rate * REFIT_RATE, self.refit_epochs(rows)
         optimizer, schedule = self._optimizer(rate, self.steps(rows) * epochs)
+        objective = self.team.together(Objective(self._loss, self.towers))
         for _ in range(epochs):
-            self._epoch(rows, optimizer, schedule, step)
+            self._epoch(rows, objective, optimizer, schedule, step)
 
     @property
     def items(self) -> int:
@@ -180,20 +223,26 @@ class TowerTrainer:
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_then_cosine(steps))
 
     def _epoch(
-        self, rows: Int64, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LambdaLR, step: Step
+        self,
+        rows: Int64,
+        objective: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LambdaLR,
+        step: Step,
     ) -> None:
         config, seen = self.config, self.seen
         self.towers.train()
         self.end = int(seen.began[rows].max(initial=0))
         # Negatives are items of the training only: one that nobody could watch yet is no negative.
-        items, counts = np.unique(seen.item[rows], return_counts=True)
-        share = np.zeros(len(self.content[0]), np.float32)
-        share[items] = counts / max(1, len(rows))
+        counts = self.team.total(np.bincount(seen.item[rows], minlength=self.items).astype(np.int64))
+        items = np.flatnonzero(counts).astype(np.int32)
+        share = (counts / max(1, int(counts.sum()))).astype(np.float32)
         ends = user_ends(seen, rows)
-        for batch in epoch(seen, ends, config.history_size, config.examples_per_user, config.batch_size, self.rng):
-            loss = self._loss(batch, items, share)
+        batches = epoch(seen, ends, config.history_size, config.examples_per_user, self.batch_size, self.rng)
+        for batch in self.team.while_all(batches):
+            loss = objective(batch, items, share)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             step(1, f"loss {loss.item():.3f}")
@@ -225,7 +274,7 @@ class TowerTrainer:
     def _draw(self, target: Int32, items: Int32, share: Float32) -> tuple[Int32, Float32]:
         """Shared negatives of a batch, and how many times each of them is drawn on average."""
         few, many = min(self.config.in_batch_negatives, len(target)), self.config.negatives
-        negative = np.concatenate([self.rng.choice(target, few, replace=False), self.rng.choice(items, many)])
+        negative = np.concatenate([self.draws.choice(target, few, replace=False), self.draws.choice(items, many)])
         return negative, (few * share[negative] + many / len(items)).astype(np.float32)
 
     def _embed_users(self, batch: Batch, history: Tensor, age: Float32) -> Tensor:
@@ -244,6 +293,11 @@ class TowerTrainer:
             torch.from_numpy(age),
         )
         return users
+
+
+def _worse_for(recall: list[float]) -> int:
+    """How many epochs have passed since the best."""
+    return 0 if not recall or recall[-1] >= max(recall) else len(recall) - 1 - int(np.argmax(recall))
 
 
 def _warm_up_then_cosine(steps: int) -> Callable[[int], float]:

@@ -31,8 +31,9 @@ from upnext.training.data import TrainingData
 from upnext.training.examples import Examples, from_impressions
 from upnext.training.fit import Fit, architecture, learned_until
 from upnext.training.progress import Progress
-from upnext.training.ranker import RankerData, continue_ranker
+from upnext.training.ranker import continue_ranker
 from upnext.training.ranker_data import ranker_data
+from upnext.training.ranker_fit import RankerData
 from upnext.training.sources import SourcesFit
 from upnext.training.two_tower import fit_two_tower
 from upnext.training.weights import Weights
