@@ -134,11 +134,11 @@ class RankerFit:
         schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> None:
         def standing() -> Standing:
-            told = {"epochs": epochs, "curve": curve, "steps": schedule.last_epoch}
+            told = {"epochs": epochs, "curve": curve}
             told |= {"order": self.random.bit_generator.state}
             network, encoder = self.network.state_dict(), self.encoder.state_dict()
             states = {"network": network, "encoder": encoder, "best network": best[0], "best encoder": best[1]}
-            return Standing.of(told, self.optimiser, **states)
+            return Standing.of(told, self.optimiser, schedule, **states)
 
         self.team.keep(standing)
 
@@ -148,9 +148,7 @@ class RankerFit:
         """As ``_keep`` was told: the epochs that are done, the best score, the curve, and the best weights."""
         self.network.load_state_dict(standing.state("network"))
         self.encoder.load_state_dict(standing.state("encoder"))
-        for _ in range(standing.told["steps"]):
-            schedule.step()
-        standing.into(self.optimiser)
+        standing.into(self.optimiser, schedule)
         self.random.bit_generator.state = standing.told["order"]
         curve = list(standing.told["curve"])
         best = standing.state("best network"), standing.state("best encoder")

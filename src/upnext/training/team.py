@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from upnext.types import Int64
 
@@ -31,24 +33,25 @@ class Standing:
 
     @classmethod
     def of(
-        cls, told: Mapping[str, Any], optimizer: torch.optim.Optimizer, **states: Mapping[str, torch.Tensor]
+        cls, told: Mapping[str, Any], optimizer: Optimizer, schedule: LRScheduler, **states: Mapping[str, torch.Tensor]
     ) -> Standing:
-        """Of an optimiser, and of states of networks by name; torch's random numbers go on as they would have."""
+        """Of an optimiser and its schedule, and of states of networks by name; torch's random numbers with them."""
         arrays = {f"{name}/{key}": value.numpy() for name, state in states.items() for key, value in state.items()}
-        for place, state in optimizer.state_dict()["state"].items():
+        stored = optimizer.state_dict()
+        for place, state in stored["state"].items():
             arrays |= {f"optimizer/{place}/{key}": np.asarray(value) for key, value in state.items()}
         arrays["random"] = torch.get_rng_state().numpy()
-        return cls(arrays, told)
+        return cls(arrays, {**told, "groups": stored["param_groups"], "schedule": _plain(schedule.state_dict())})
 
-    def into(self, optimizer: torch.optim.Optimizer) -> None:
-        """Put back what ``of`` took of the optimiser, and torch's random numbers."""
-        stored = optimizer.state_dict()
+    def into(self, optimizer: Optimizer, schedule: LRScheduler) -> None:
+        """Put back what ``of`` took of them, and torch's random numbers."""
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, array in self.arrays.items():
             if name.startswith("optimizer/"):
                 _, place, key = name.split("/")
                 state.setdefault(int(place), {})[key] = torch.from_numpy(np.array(array))
-        optimizer.load_state_dict({**stored, "state": state})
+        optimizer.load_state_dict({"state": state, "param_groups": self.told["groups"]})
+        schedule.load_state_dict({**schedule.state_dict(), **self.told["schedule"]})
         torch.set_rng_state(torch.from_numpy(np.array(self.arrays["random"])))
 
     def state(self, name: str) -> dict[str, torch.Tensor]:
@@ -147,3 +150,8 @@ class Objective(nn.Module):
 
     def forward(self, *given: Any) -> Any:
         return self._loss(*given)
+
+
+def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a schedule's state is numbers: its functions are there already."""
+    return {name: value for name, value in state.items() if isinstance(value, int | float) or name == "_last_lr"}

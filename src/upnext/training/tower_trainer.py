@@ -126,8 +126,8 @@ class TowerTrainer:
     ) -> None:
         def standing() -> Standing:
             random = {"order": self.rng.bit_generator.state, "draws": self.draws.bit_generator.state}
-            told = {"epochs": epochs, "recall": recall, "steps": schedule.last_epoch, "random": random}
-            return Standing.of(told, optimizer, towers=self.towers.state_dict(), best=best)
+            told = {"epochs": epochs, "recall": recall, "random": random}
+            return Standing.of(told, optimizer, schedule, towers=self.towers.state_dict(), best=best)
 
         self.team.keep(standing)
 
@@ -139,12 +139,10 @@ class TowerTrainer:
     ) -> tuple[int, list[float]]:
         """As ``_keep`` was told; the epochs that are done, and the recall after each."""
         self.towers.load_state_dict(standing.state("towers"))
-        standing.into(optimizer)
+        standing.into(optimizer, schedule)
         self.rng.bit_generator.state = standing.told["random"]["order"]
         if self.team.rank == 0:  # the others draw anew: which negatives they had drawn makes no difference
             self.draws.bit_generator.state = standing.told["random"]["draws"]
-        for _ in range(standing.told["steps"]):
-            schedule.step()
         return standing.told["epochs"], list(standing.told["recall"])
 
     def refit_epochs(self, rows: Int64) -> int:
