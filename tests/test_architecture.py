@@ -139,6 +139,8 @@ def test_only_build_makes_a_funnel_out_of_stages() -> None:
     assert users <= {
         "serving -> candidates.because_you_watched",  # which item of the history a proposal rests on
         "xray -> reranking.order",  # an item's place before reranking
+        "distributed -> ranking.multi_task",  # what a ranker's shape is, and its histories, as a job's files hold them
+        "distributed -> ranking.tokens",
         "distributed -> candidates.spread",  # item vectors of several processes are put together there
         "bench -> candidates.index",  # of how many cells an index of so many items is made
     }

@@ -70,6 +70,8 @@ def import_(home: Path, overrides: tuple[str, ...], mapping: Path | None, source
 @click.option("--warm", is_flag=True, help="Go on from the active version, with the events since: much quicker.")
 @click.option("--activate/--no-activate", default=True, help="Let it serve, unless it is worse; or only publish it.")
 @click.option("--force", is_flag=True, help="Let it serve although it is worse (training.max_regression).")
+@RAY
+@click.option("--ray-workers", type=click.IntRange(1, 1024), help="With --ray: how many train; 2 by default.")
 def train(
     home: Path,
     overrides: tuple[str, ...],
@@ -78,6 +80,8 @@ def train(
     warm: bool,
     activate: bool,
     force: bool,
+    cluster: str | None,
+    ray_workers: int | None,
 ) -> None:
     """Fit every model on the log and publish them as one version.
 
@@ -86,12 +90,25 @@ def train(
     need_training()
     if force and not activate:
         raise ConfigError("--force and --no-activate exclude each other: give one of them")
+    if ray_workers and cluster is None:
+        raise ConfigError("--ray-workers is of --ray: name a cluster, or `--ray local`")
+    if warm and cluster is not None:
+        raise ConfigError("--warm is quick and needs no cluster: leave --ray out")
     from upnext.training.run import train as run
 
     opened = Home.open(home, (*overrides, *([] if seed is None else [f"training.seed={seed}"])))
     started = time.perf_counter()
     activation: Any = "always" if force else "guarded" if activate else "never"
-    trained = run(opened, None if until is None else moment(until), bars(), warm=warm, activation=activation)
+    end = None if until is None else moment(until)
+    if cluster is None:
+        trained = run(opened, end, bars(), warm=warm, activation=activation)
+    else:
+        from upnext.distributed.cluster import need_ray
+
+        need_ray(cluster)
+        from upnext.distributed.crew import train_on_ray
+
+        trained = train_on_ray(opened, end, bars(), activation, cluster, ray_workers or 2)
     if trained is None:
         console().print("Nothing to learn: no version was made.")
         return

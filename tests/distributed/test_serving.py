@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.distributed.processes import processes
 from upnext.bench.server import Client, ServerProcess
 from upnext.home import Home
 from upnext.serving.engine import Engine
@@ -56,20 +57,6 @@ def patiently(condition: Callable[[], bool]) -> None:
             pass
         time.sleep(0.1)
     assert condition()
-
-
-def processes(name: str) -> list[int]:
-    """Those that Ray calls so."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                told = (folder / "cmdline").read_bytes()
-            except OSError:  # it has ended meanwhile
-                continue
-            if told.startswith(name.encode()):
-                found.append(int(folder.name))
-    return found
 
 
 def test_replicas_and_shards_answer_as_one_process_does(server: ServerProcess, trained: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from upnext.config import RankingConfig, TaskConfig
 from upnext.content import ItemContent, Vocabulary
 from upnext.ranking.multi_task import RankerSpec
+from upnext.training.crew import HERE, Crew
 from upnext.training.fitted_ranker import FittedRanker
 from upnext.training.item_encoder import ItemEncoder
 from upnext.training.progress import Progress
@@ -33,6 +34,7 @@ def fit_ranker(
     config: RankingConfig,
     seed: int,
     progress: Progress,
+    crew: Crew = HERE,
 ) -> FittedRanker:
     """Train on the requests before ``validation_from``, stop when the rest no longer improves.
 
@@ -51,7 +53,7 @@ def fit_ranker(
     encoder = ItemEncoder(vocabulary, config.embedding_size, config.id_dropout)
     network = _network(data, vocabulary, spec, tasks, config)
     fit = RankerFit(data, content, spec, network, encoder, config, seed)
-    curve = fit.run(progress)
+    curve = crew.ranker(fit, vocabulary, progress)
     fit.calibrate(data.validation_from)
     return FittedRanker(spec, network.eval(), encoder.eval(), content, curve)
 
@@ -75,7 +77,7 @@ def continue_ranker(
     torch.manual_seed(seed)
     encoder = ItemEncoder(vocabulary, config.embedding_size, config.id_dropout)
     edges = [start.arrays[f"network.edges_{s}"] for s in range(len(spec.seconds_tasks))]
-    network = _untrained(vocabulary, spec, config, edges, embedded=data is None or data.stands_for is None)
+    network = untrained(vocabulary, spec, config, edges, embedded=data is None or data.stands_for is None)
     start.into("encoder", encoder)
     start.into("network", network)
     curve: list[dict[str, float]] = []
@@ -86,9 +88,10 @@ def continue_ranker(
     return FittedRanker(spec, network.eval(), encoder.eval(), content, curve)
 
 
-def _untrained(
+def untrained(
     vocabulary: Vocabulary, spec: RankerSpec, config: RankingConfig, edges: Sequence[Float32], embedded: bool
 ) -> RankerNetwork:
+    """A network of this shape; ``edges`` are of the bins of each task in seconds."""
     return RankerNetwork(
         features=len(spec.feature_names),
         request_features=spec.request_features,
@@ -114,7 +117,7 @@ def _network(
 ) -> RankerNetwork:
     rows = int(data.offsets[data.validation_from])
     edges = [seconds_edges(data.labels[name][:rows], tasks[name].cap) for name in spec.seconds_tasks]
-    network = _untrained(vocabulary, spec, config, edges, embedded=data.stands_for is None)
+    network = untrained(vocabulary, spec, config, edges, embedded=data.stands_for is None)
     train = data.features[:rows]
     scale = 1 / np.maximum(train.std(0), 1e-3)
     if data.stands_for is not None:

@@ -68,7 +68,7 @@ class RankerFit:
         self.team = Alone() if team is None else team
         self.data, self.spec, self.network, self.encoder, self.config = data, spec, network, encoder, config
         self.random = np.random.default_rng(seed)
-        self.content = content_tensors(content)
+        self.item_content, self.content, self.seed = content, content_tensors(content), seed
         pace = 1.0 if data.stands_for is None else LISTS_PACE
         self.rate = pace * config.learning_rate
         self.rows_a_step = max(1, int(pace**2 * config.batch_size) // self.team.size)
@@ -87,8 +87,7 @@ class RankerFit:
 
     def run(self, progress: Progress, at_least: dict[str, float] | None = None) -> list[dict[str, float]]:
         """The curve by epoch; weights that validate no better than ``at_least`` are not kept."""
-        batches = self.team.least(-(-int(self.data.offsets[self.data.validation_from]) // self.rows_a_step))
-        total = batches * self.config.epochs
+        total = self.steps
         steps = total + self.config.epochs + 1
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
@@ -120,6 +119,12 @@ class RankerFit:
         self.network.load_state_dict(best[0])
         self.encoder.load_state_dict(best[1])
         return curve
+
+    @property
+    def steps(self) -> int:
+        """Of all epochs, about."""
+        batches = self.team.least(-(-int(self.data.offsets[self.data.validation_from]) // self.rows_a_step))
+        return batches * self.config.epochs
 
     def _measured(self) -> dict[str, float]:
         """What the first member finds on its validation slice: in the others only the score, as it told them."""

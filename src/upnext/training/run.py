@@ -30,6 +30,7 @@ from upnext.storage.artifacts import Manifest
 from upnext.training.against_active import Comparison, Held, compare
 from upnext.training.choice import FEWEST_LISTS, LISTS, fit_choice
 from upnext.training.choices import CHOICE_TASK, SOURCES_SHARE, from_choices
+from upnext.training.crew import HERE, Crew
 from upnext.training.data import TrainingData
 from upnext.training.examples import Examples, from_impressions, learnable
 from upnext.training.fit import ExampleKind, Fit, architecture
@@ -63,11 +64,13 @@ def train(
     *,
     warm: bool = False,
     activation: Activation = "guarded",
+    crew: Crew = HERE,
 ) -> Trained | None:
     """Fit all models on what was received before ``until`` (ms; None = everything) and publish them.
 
     With ``warm`` the active version goes on from where it ended; None when nothing has happened since. ``guarded``
-    activates unless the version is worse than the active one by more than ``training.max_regression``.
+    activates unless the version is worse than the active one by more than ``training.max_regression``. ``crew``
+    trains the networks, but not with ``warm``, which is quick.
     Raises HomeError when the log holds too little to learn from, or there is nothing that fits to go on from.
     """
     config, log, progress = home.config, home.log(), Clocked(display)
@@ -85,7 +88,9 @@ def train(
             return None
         with models.draft() as draft:
             fit = (
-                _fit(data, config, draft, progress) if start is None else fit_warm(data, config, start, draft, progress)
+                _fit(data, config, draft, progress, crew)
+                if start is None
+                else fit_warm(data, config, start, draft, progress)
             )
             found = compare(models, config, live, draft, fit.held, fit.tasks, progress)
             active, why = _verdict(found, activation, config.training.max_regression)
@@ -118,7 +123,7 @@ def _verdict(found: Comparison, activation: Activation, margin: float) -> tuple[
     return activation == "always", said
 
 
-def _fit(data: TrainingData, config: Config, draft: Path, progress: Progress) -> Fit:
+def _fit(data: TrainingData, config: Config, draft: Path, progress: Progress, crew: Crew) -> Fit:
     live, seed = data.live, config.training.seed
     vocabulary = data.vocabulary(data.interactions(data.until)[0])
     replay = Replay(config.features, live.roles, live.catalogue, data.events)
@@ -126,16 +131,16 @@ def _fit(data: TrainingData, config: Config, draft: Path, progress: Progress) ->
     early = draft / "early"
     shown = _from_impressions(data, config, progress)
     progress.say("Sources, on the first part of the window: their scores become features")
-    first = fit_sources(data, vocabulary, split, config, early, seed, progress)
+    first = fit_sources(data, vocabulary, split, config, early, seed, progress, crew=crew)
     kind: ExampleKind = "choices" if shown is None else "impressions"
     examples, tasks = shown or _from_choices(data, config, replay, early, split, progress)
     progress.say(f"Ranker: {len(examples):,} rows, tasks {', '.join(tasks)}")
-    curve, held = _fit_ranker(data, config, vocabulary, replay, examples, tasks, early, draft, split, progress)
+    curve, held = _fit_ranker(data, config, vocabulary, replay, examples, tasks, early, draft, split, progress, crew)
     if shown is not None:
         _fit_choice(data, config, vocabulary, replay, held.names, early, draft, split, progress)
     shutil.rmtree(early)
     progress.say("Sources, on the whole window")
-    sources = fit_sources(data, vocabulary, data.until, config, draft, seed, progress, earlier=first)
+    sources = fit_sources(data, vocabulary, data.until, config, draft, seed, progress, first, crew)
     return Fit(
         metrics={"sources": sources.metrics(), "ranker": {"rows": len(examples), "tasks": list(tasks), "curve": curve}},
         tasks=tasks,
@@ -200,15 +205,15 @@ def _fit_ranker(
     draft: Path,
     split: int,
     progress: Progress,
+    crew: Crew,
 ) -> tuple[list[dict[str, float]], Held]:
     """The training curve, and the validation slice."""
     live, seed, folder = data.live, config.training.seed, draft / RANKER_FOLDER
     scorers = load_sources(config, live, early).scorers
     rows = ranker_data(examples, replay, live, scorers, split, vocabulary, config, progress)
     names = tuple(name for hydrator in hydrators(config, live, scorers) for name in hydrator.names)
-    fitted = fit_ranker(
-        rows, data.content(vocabulary), vocabulary, tasks, names, actions_of(live), config.ranking, seed, progress
-    )
+    content, actions = data.content(vocabulary), actions_of(live)
+    fitted = fit_ranker(rows, content, vocabulary, tasks, names, actions, config.ranking, seed, progress, crew)
     fitted.save(folder)
     vocabulary.save(folder)
     fit_linear(rows, fitted.spec.columns, names, seed).save(folder)

@@ -16,6 +16,7 @@ from upnext.config import Config
 from upnext.content import Vocabulary
 from upnext.training.als import fit_als
 from upnext.training.co_visitation import fit_co_visitation
+from upnext.training.crew import HERE, Crew
 from upnext.training.data import TrainingData
 from upnext.training.progress import Progress
 from upnext.training.two_tower import fit_two_tower
@@ -50,6 +51,7 @@ def fit_sources(
     seed: int,
     progress: Progress,
     earlier: SourcesFit | None = None,
+    crew: Crew = HERE,
 ) -> SourcesFit:
     """Write ``directory/sources/<name>`` for each model.
 
@@ -77,6 +79,7 @@ def fit_sources(
             progress=progress,
             surface=data.surfaces(events, vocabulary),
             validation_from=before if before < data.until else None,
+            crew=crew,
         )
         model.save(folder / "two_tower", progress, lasting=earlier is not None)
         found = replace(found, recall=found.recall or model.recall)

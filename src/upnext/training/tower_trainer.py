@@ -69,7 +69,7 @@ class TowerTrainer:
         """``config.batch_size`` is of all members of the ``team`` together (None = this process alone)."""
         self.team = Alone() if team is None else team
         self.seen, self.config, self.vocabulary = seen, config, vocabulary
-        self.content, self.attributes = content_tensors(content), user_attributes
+        self.item_content, self.content, self.attributes = content, content_tensors(content), user_attributes
         self.seed, self.rng = seed, np.random.default_rng(seed)
         self.end = 0  # time of the last example: the age of the others counts from it
         size = config.embedding_size

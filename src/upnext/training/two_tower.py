@@ -20,6 +20,7 @@ from upnext.candidates.item_space import VECTORS_FILE
 from upnext.candidates.two_tower import ITEM_TOWER_FILE, SETTINGS_FILE, USER_TOWER_FILE
 from upnext.config import TwoTowerConfig
 from upnext.content import ATTRIBUTES, ItemContent, Vocabulary
+from upnext.training.crew import HERE, Crew
 from upnext.training.export import export_onnx
 from upnext.training.interactions import Interactions
 from upnext.training.item_encoder import ItemTower, content_tensors
@@ -89,6 +90,7 @@ def fit_two_tower(
     refit: bool = False,
     start: Weights | None = None,
     users: Int32 | None = None,
+    crew: Crew = HERE,
 ) -> TwoTowerModel:
     """Train both towers on ``interactions``; rows of ``content`` are item codes, of ``user_attributes`` user codes.
 
@@ -113,7 +115,7 @@ def fit_two_tower(
             start.into("user_tower", trainer.user_tower)
             before = [trainer.recall(queries)] if len(queries) else []
         with progress.track("two-tower", trainer.steps(train) * trainer.epochs(train)) as step:
-            recall = before + trainer.fit(train, queries, step)
+            recall = before + crew.towers(trainer, train, queries, step)
         if refit and len(held_out):
             with progress.track("two-tower, all", trainer.steps(everything) * trainer.refit_epochs(everything)) as step:
                 trainer.refit(everything, step)
