@@ -260,6 +260,7 @@ def serve(
     help="Many users: what to do with ids that the home does not know.",
 )
 @click.option("--restart", is_flag=True, help="Many users: throw away what a stopped run left.")
+@RAY
 def recommend(home: Path, overrides: tuple[str, ...], user_id: str | None, as_json: bool, **wanted: Any) -> None:
     """What should USER_ID see next? Or, with --users and --out, everybody. Nothing is logged.
 
@@ -268,6 +269,8 @@ def recommend(home: Path, overrides: tuple[str, ...], user_id: str | None, as_js
     n, surface, explore = wanted["n"], wanted["surface"], wanted["explore"]
     if (user_id is None) == (wanted["users"] is None):
         raise ConfigError("recommend for whom? Name one user id, or --users all (or a file) with --out")
+    if user_id is not None and wanted["cluster"] is not None:
+        raise ConfigError("--ray is for many users: name them with --users and --out")
     if user_id is None:
         recommend_many(Home.open(home, overrides), overrides, wanted)
         return
@@ -293,7 +296,17 @@ def recommend_many(opened: Home, overrides: tuple[str, ...], wanted: dict[str, A
     )
     out, processes, restart = wanted["out"], wanted["processes"], wanted["restart"]
     try:
-        done = recommend_all(opened, asked, out, overrides, processes, restart, bars())
+        if wanted["cluster"] is None:
+            done = recommend_all(opened, asked, out, overrides, processes, restart, bars())
+        else:
+            from upnext.distributed.cluster import cluster, need_ray
+
+            need_ray(wanted["cluster"])
+            from upnext.distributed.batch import on_ray
+
+            with cluster(wanted["cluster"], cpus=processes):
+                work = on_ray(opened, out, overrides, processes)
+                done = recommend_all(opened, asked, out, overrides, processes, restart, bars(), work)
     except KeyboardInterrupt:
         console().print("Stopped. What was done is kept: the same command goes on from there.")
         raise

@@ -1,4 +1,4 @@
-"""Trainings on a cluster, in a process of their own: python -m tests.distributed.driver FOLDER ANSWER.json"""
+"""Trainings on a cluster, in a process of their own: python -m tests.distributed.driver FOLDER HOME ANSWER"""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tests.candidates import towers as world
 from tests.distributed.processes import processes
 from tests.training import rankers
+from upnext.batch.run import Wanted, recommend_all
 from upnext.distributed.cluster import cluster, need_ray
+from upnext.home import Home
 from upnext.training.progress import Silent
 from upnext.training.ranker_fit import RankerFit
 from upnext.training.sequences import sequences
 from upnext.training.tower_trainer import TowerTrainer
 
 WORKERS = 2
+NOW = 1_900_000_000_000
 
 
 def towers(folder: Path) -> dict[str, Any]:
@@ -73,8 +78,33 @@ def ranker(folder: Path) -> dict[str, Any]:
     return {"killed after": len(killed), "curve": curve, "again": fit.validate()["score"], "left": left}
 
 
+def batch(folder: Path, trained: Path) -> dict[str, Any]:
+    """Whether everybody is answered alike by a process here and by two of the cluster, one of which dies."""
+    from upnext.distributed.batch import on_ray
+
+    home = Home.open(trained)
+    here, there = folder / "here.parquet", folder / "there.parquet"
+
+    def now() -> int:
+        return NOW
+
+    recommend_all(home, Wanted(), here, processes=1, wall=now)
+    answering = on_ray(home, there, (), WORKERS)
+
+    def work(parts: Sequence[int]) -> Generator[int, None, None]:
+        for done, part in enumerate(answering(parts)):
+            if done == 2:
+                os.kill(processes("ray::Answerer")[0], signal.SIGKILL)
+            yield part
+
+    recommend_all(home, Wanted(), there, work=work, wall=now)
+    mine, theirs = pl.read_parquet(here), pl.read_parquet(there)
+    return {"same": mine.equals(theirs), "rows": len(mine), "left": [path.name for path in folder.glob("*.parts")]}
+
+
 if __name__ == "__main__":
     need_ray("local")
     with cluster("local", cpus=WORKERS + 2):
-        found = {"towers": towers(Path(sys.argv[1])), "ranker": ranker(Path(sys.argv[1]))}
-        Path(sys.argv[2]).write_text(json.dumps(found), encoding="utf-8")
+        at, home = Path(sys.argv[1]), Path(sys.argv[2])
+        found = {"towers": towers(at), "ranker": ranker(at), "batch": batch(at, home)}
+        Path(sys.argv[3]).write_text(json.dumps(found), encoding="utf-8")

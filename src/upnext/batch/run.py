@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,10 @@ from upnext.serving.question import Question
 from upnext.training.progress import Progress, Silent
 
 PARTS, SMALLEST, LARGEST = 100, 8, 2048  # a part is a hundredth of all users, within limits: what a stop can lose
+
+
+Work = Callable[[Sequence[int]], Generator[int, None, None]]
+"""Does parts of a run, each by batch.worker.write, and yields every part as it is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +66,14 @@ def recommend_all(
     processes: int | None = None,
     restart: bool = False,
     progress: Progress | None = None,
+    work: Work | None = None,
     wall: Callable[[], int] = wall_ms,
 ) -> Summary:
     """Write the answers for everybody that ``asked`` names to the Parquet file ``target``, as in answers.SCHEMA.
 
-    ``overrides`` are those that ``home`` was opened with; ``processes`` None = one a core. Raises UpnextError, with
-    the remedy, for whatever stands in the way; what was done until then is kept.
+    ``overrides`` are those that ``home`` was opened with; ``processes`` None = one a core of this machine, unless
+    others do the ``work``. Raises UpnextError, with the remedy, for whatever stands in the way; what was done until
+    then is kept.
     """
     started, progress = time.perf_counter(), progress or Silent()
     Question(n=asked.n, surface=asked.surface, explore=asked.explore).check(home.config)
@@ -82,7 +88,7 @@ def recommend_all(
             progress.say(f"Going on with {folder.path}: {plan.parts - len(parts)} of {plan.parts} parts are there")
         command = [sys.executable, "-m", "upnext.batch.worker", str(home.directory), str(target), *overrides]
         total, done = sum(map(plan.size, parts)), 0
-        answering = work_through(parts, command, processes or os.cpu_count() or 1)
+        answering = work(parts) if work else work_through(parts, command, processes or os.cpu_count() or 1)
         with progress.track("Recommending", total) as step, closing(answering):
             for part in answering:
                 done += plan.size(part)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -24,8 +25,9 @@ from upnext.home import Home
 from upnext.serving.funnels import load_funnels
 
 
-def work(home: Home, folder: PartsFolder, numbers: TextIO, told: TextIO) -> None:
-    """The end of ``numbers``, which is also the end of the process that writes them, ends this."""
+@contextmanager
+def opened(home: Home, folder: PartsFolder) -> Iterator[Callable[[int], None]]:
+    """How to do a part of the run in ``folder``: answer it, and let it appear there, whole."""
     plan = folder.plan()
     if plan is None:
         raise StorageError(f"{folder.path}: holds no plan. Start it with `upnext recommend --users`.")
@@ -34,15 +36,20 @@ def work(home: Home, folder: PartsFolder, numbers: TextIO, told: TextIO) -> None
     try:
         live = thaw(home.config, log, folder.path, plan.log_offset, plan.now)
         answers = Answers(plan, live, load_funnels(home, live, home.models().open(plan.model_version)))
-        for line in numbers:
-            write(folder, plan, int(line), answers)
-            print(json.dumps({"part": int(line)}), file=told, flush=True)
+        yield lambda number: _write(folder, plan, number, answers)
     finally:
         log.close()
 
 
-def write(folder: PartsFolder, plan: Plan, number: int, answers: Answers) -> None:
-    """Answer one part and let it appear in the folder, whole."""
+def work(home: Home, folder: PartsFolder, numbers: TextIO, told: TextIO) -> None:
+    """The end of ``numbers``, which is also the end of the process that writes them, ends this."""
+    with opened(home, folder) as do:
+        for line in numbers:
+            do(int(line))
+            print(json.dumps({"part": int(line)}), file=told, flush=True)
+
+
+def _write(folder: PartsFolder, plan: Plan, number: int, answers: Answers) -> None:
     users = pl.scan_parquet(folder.path / ASKED).slice(number * plan.part, plan.part).collect()
     path = folder.part(plan, number)
     draft = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,4 +1,4 @@
-"""Training on a Ray cluster: as good as in one process, and from where it was when a worker is lost."""
+"""Training and batch on a Ray cluster: as good as in one process, and on from where it was when a worker is lost."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ pytest.importorskip("ray", reason="Ray is not installed: `make ray`")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def found(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What driver.py found, on one cluster for all of it."""
     folder = tmp_path_factory.mktemp("driven")
     (folder / "home").mkdir()
-    command = [sys.executable, "-m", "tests.distributed.driver", str(folder / "home"), str(folder / "found.json")]
+    shutil.copytree(trained, folder / "trained")
+    words = [folder / "home", folder / "trained", folder / "found.json"]
+    command = [sys.executable, "-m", "tests.distributed.driver", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "found.json").read_text(encoding="utf-8"))
@@ -40,6 +42,12 @@ def test_a_lost_worker_is_replaced_and_the_training_goes_on_from_its_last_epoch(
     assert len(epochs) > 2
     assert ranker["again"] == pytest.approx(max(entry["score"] for entry in ranker["curve"]), abs=1e-6)
     assert ranker["left"] == []  # a job leaves nothing
+
+
+def test_everybody_is_answered_as_in_one_process_though_a_worker_is_lost(found: Any) -> None:
+    assert found["batch"]["same"]
+    assert found["batch"]["rows"] == 1200
+    assert found["batch"]["left"] == []
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray, where it is imported
