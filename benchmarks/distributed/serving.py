@@ -22,6 +22,7 @@ from upnext.testing.postgres_server import Server
 
 REPLICAS, SHARDS = 2, 3
 ASKED = {"n": 10, "explore": 0.0, "log_impressions": False}
+TRIES = 10
 LONG_AGO = 1_650_000_000_000
 ALL_KNOW = 12  # answers in a row, on connections of their own: by then every replica was asked
 Figures = Iterator[tuple[str, float]]
@@ -112,11 +113,12 @@ def _news(server: ServerProcess, times: int = 20) -> Figures:
 
 @dataclass
 class _Load:
-    """Clients that ask and tell until they are stopped; each request is tried once."""
+    """Clients that ask and tell until they are stopped. What is refused with 503, they try again; nothing else."""
 
     port: int
     asked: int = 0
     told: list[int] = field(default_factory=list)  # when the events happened that were acknowledged: no two at once
+    refused: int = 0
     failed: list[str] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -138,12 +140,17 @@ class _Load:
 
     def _one(self, path: str, body: Any) -> bool:
         self.asked += 1
-        try:
-            with Client(self.port, timeout=30) as client:
-                status, answer = client.raw("POST", path, body)
-        except (OSError, http.client.HTTPException) as error:
-            self.failed.append(type(error).__name__)
-            return False
+        for _ in range(TRIES):
+            try:
+                with Client(self.port, timeout=30) as client:
+                    status, answer = client.raw("POST", path, body)
+            except (OSError, http.client.HTTPException) as error:
+                self.failed.append(type(error).__name__)
+                return False
+            if status != 503:
+                break
+            self.refused += 1
+            time.sleep(0.2)
         if status != 200:
             self.failed.append(f"{status} {answer[:80]!r}")
         return status == 200
@@ -181,6 +188,8 @@ def _killed(shared: Home, server: ServerProcess, seconds: float) -> Figures:
     for thread in threads:
         thread.join()
     yield "requests under this load", load.asked
+    yield "refused for a while (503), and sent again", load.refused
+    yield "failed", len(load.failed)
     yield "failed, % of them", 100 * len(load.failed) / load.asked
     log = shared.log()
     kept = log.read_events().happened_at.tolist()
