@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 import ray.train
 import torch
-from ray.train.torch import prepare_model
-from torch import distributed, nn
+from numpy.typing import NDArray
+from ray.train.torch import get_device, prepare_model
+from torch import Tensor, distributed, nn
 
 from upnext.config import RankingConfig, TwoTowerConfig
 from upnext.content import Vocabulary, moved_rows
@@ -43,6 +44,10 @@ class Member:
         context = ray.train.get_context()
         self.size: int = context.get_world_size()
         self.rank: int = context.get_world_rank()
+        self.device = str(get_device())
+
+    def at(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
 
     def together(self, objective: nn.Module) -> nn.Module:
         if self.size == 1:
@@ -60,12 +65,12 @@ class Member:
         return self._reduced(number, distributed.ReduceOp.MIN)
 
     def total(self, counts: Int64) -> Int64:
-        summed = torch.from_numpy(counts.copy())
+        summed = self.at(counts.copy())
         distributed.all_reduce(summed)
-        return summed.numpy()
+        return summed.cpu().numpy()
 
     def told(self, value: float) -> float:
-        said = torch.tensor([value], dtype=torch.float64)
+        said = torch.tensor([value], dtype=torch.float64, device=self.device)
         distributed.broadcast(said, 0)
         return float(said[0])
 
@@ -85,7 +90,7 @@ class Member:
             return Standing.load(Path(folder))
 
     def _reduced(self, number: int, how: Any) -> int:
-        one = torch.tensor([number])
+        one = torch.tensor([number], device=self.device)
         distributed.all_reduce(one, how)
         return int(one[0])
 
@@ -145,7 +150,8 @@ def _begun(job: Job, team: Member) -> Iterator[tuple[dict[str, Any], dict[str, A
     torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
     words = Vocabulary.load(job.folder)
     weights = Weights.load(job.folder, moved_rows(words, words))
-    with (job.folder / STEPS_FILE).open("a", encoding="utf-8") as file:
+    # What the networks make for themselves is made where they are.
+    with torch.device(team.device), (job.folder / STEPS_FILE).open("a", encoding="utf-8") as file:
         done, last = 0, 0.0
 
         def step(advance: int, message: str) -> None:

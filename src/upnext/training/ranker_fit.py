@@ -68,7 +68,10 @@ class RankerFit:
         self.team = Alone() if team is None else team
         self.data, self.spec, self.network, self.encoder, self.config = data, spec, network, encoder, config
         self.random = np.random.default_rng(seed)
-        self.item_content, self.content, self.seed = content, content_tensors(content), seed
+        self.item_content, self.seed = content, seed
+        self.content = [column.to(self.team.device) for column in content_tensors(content)]
+        for module in (network, encoder):
+            module.to(self.team.device)
         pace = 1.0 if data.stands_for is None else LISTS_PACE
         self.rate = pace * config.learning_rate
         self.rows_a_step = max(1, int(pace**2 * config.batch_size) // self.team.size)
@@ -198,23 +201,23 @@ class RankerFit:
         history = data.history.take(requests)
         codes, place = np.unique(np.concatenate([data.item[rows], history.item.ravel()]), return_inverse=True)
         known = (codes >= 0) & (codes < len(self.content[0]))
-        at = torch.from_numpy(np.where(known, codes, 0).astype(np.int64))
-        vectors = self.encoder(*(column[at] for column in self.content)) * torch.from_numpy(known)[:, None]
-        places = torch.from_numpy(place)
+        at = self.team.at(np.where(known, codes, 0).astype(np.int64))
+        vectors = self.encoder(*(column[at] for column in self.content)) * self.team.at(known)[:, None]
+        places = self.team.at(place)
         first_row = np.minimum(data.offsets[requests], len(data.item) - 1)
         logits = self.network.logits(
-            torch.from_numpy(data.features[rows, data.request_features :]),
+            self.team.at(data.features[rows, data.request_features :]),
             nn.functional.embedding(places[: len(rows)], vectors),
-            torch.from_numpy(data.features[first_row, : data.request_features]),
+            self.team.at(data.features[first_row, : data.request_features]),
             nn.functional.embedding(places[len(rows) :], vectors).reshape(*history.item.shape, -1),
-            torch.from_numpy((history.item >= 0).astype(np.float32)),
-            torch.from_numpy(history.actions),
-            torch.from_numpy(history.value),
-            torch.from_numpy(history.age),
-            torch.from_numpy(data.user[requests].astype(np.int64)),
-            torch.from_numpy(data.attribute[requests].astype(np.int64)),
-            torch.from_numpy(data.surface[requests].astype(np.int64)),
-            torch.from_numpy(row),
+            self.team.at((history.item >= 0).astype(np.float32)),
+            self.team.at(history.actions),
+            self.team.at(history.value),
+            self.team.at(history.age),
+            self.team.at(data.user[requests].astype(np.int64)),
+            self.team.at(data.attribute[requests].astype(np.int64)),
+            self.team.at(data.surface[requests].astype(np.int64)),
+            self.team.at(row),
         )
         return logits, rows
 
@@ -223,26 +226,26 @@ class RankerFit:
         loss, logits = torch.zeros(()), self._positioned(logits, rows)
         if data.stands_for is not None:
             (choice,) = spec.binary_tasks
-            weight = torch.from_numpy(data.stands_for[rows])
-            return choice_loss(logits[0][:, 0], torch.from_numpy(data.labels[choice][rows]), weight)
+            weight = self.team.at(data.stands_for[rows])
+            return choice_loss(logits[0][:, 0], self.team.at(data.labels[choice][rows]), weight)
         if spec.binary_tasks:
             stacked = torch.cat(logits[: len(spec.binary_tasks)], dim=1)
             labels = np.stack([data.labels[name][rows] for name in spec.binary_tasks], axis=1)
             loss = (
                 loss
-                + nn.functional.binary_cross_entropy_with_logits(stacked, torch.from_numpy(labels), reduction="none")
+                + nn.functional.binary_cross_entropy_with_logits(stacked, self.team.at(labels), reduction="none")
                 .mean(0)
                 .sum()
             )
         for s, name in enumerate(spec.seconds_tasks):
-            edges = getattr(self.network, f"edges_{s}").numpy()
-            target = torch.from_numpy(bin_of(data.labels[name][rows], edges))
+            edges = getattr(self.network, f"edges_{s}").cpu().numpy()
+            target = self.team.at(bin_of(data.labels[name][rows], edges))
             loss = loss + SECONDS_LOSS * nn.functional.cross_entropy(logits[len(spec.binary_tasks) + s], target)
         return loss
 
     def _positioned(self, logits: list[Tensor], rows: Int64) -> list[Tensor]:
         """The logits where the rows were shown: positions move clicks, and whether anything is watched at all."""
-        bias = self.network.position_logits(torch.from_numpy(self.data.position[rows].astype(np.int64)))
+        bias = self.network.position_logits(self.team.at(self.data.position[rows].astype(np.int64)))
         watched = len(self.spec.binary_tasks)
         return [
             logit + bias[:, t : t + 1] * (1 if t < watched else torch.arange(logit.shape[1]) > 0)
@@ -261,7 +264,7 @@ class RankerFit:
                 logits = self._positioned(logits, of)
             binary = logits[: len(self.spec.binary_tasks)]
             seconds = [self.network.expectation(logit, s)[0] for s, logit in enumerate(logits[len(binary) :])]
-            parts.append([tensor[:, 0].numpy() for tensor in (*binary, *seconds)])
+            parts.append([tensor[:, 0].cpu().numpy() for tensor in (*binary, *seconds)])
             rows.append(of)
         return [np.concatenate(column) for column in zip(*parts, strict=True)], np.concatenate(rows)
 
@@ -317,7 +320,7 @@ class RankerFit:
     def _settle_positions(self, requests: Int64) -> None:
         """Move the average of the positions into the heads, so that no position means an average one."""
         rows = slice(int(self.data.offsets[requests[0]]), int(self.data.offsets[requests[-1] + 1]))
-        average = self.network.position_logits(torch.from_numpy(self.data.position[rows].astype(np.int64))).mean(0)
+        average = self.network.position_logits(self.team.at(self.data.position[rows].astype(np.int64))).mean(0)
         self.network.position.weight[1:] -= average
         for t, tower in enumerate(self.network.towers):
             last = list(tower.children())[-1]

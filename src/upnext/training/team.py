@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -36,10 +37,12 @@ class Standing:
         cls, told: Mapping[str, Any], optimizer: Optimizer, schedule: LRScheduler, **states: Mapping[str, torch.Tensor]
     ) -> Standing:
         """Of an optimiser and its schedule, and of states of networks by name; torch's random numbers with them."""
-        arrays = {f"{name}/{key}": value.numpy() for name, state in states.items() for key, value in state.items()}
+        arrays = {
+            f"{name}/{key}": value.cpu().numpy() for name, state in states.items() for key, value in state.items()
+        }
         stored = optimizer.state_dict()
         for place, state in stored["state"].items():
-            arrays |= {f"optimizer/{place}/{key}": np.asarray(value) for key, value in state.items()}
+            arrays |= {f"optimizer/{place}/{key}": value.cpu().numpy() for key, value in state.items()}
         arrays["random"] = torch.get_rng_state().numpy()
         return cls(arrays, {**told, "groups": stored["param_groups"], "schedule": _plain(schedule.state_dict())})
 
@@ -84,6 +87,15 @@ class Team(Protocol):
         """The first, 0, is the one that measures."""
         ...
 
+    @property
+    def device(self) -> str:
+        """Where this member's networks are: cpu, or cuda:0."""
+        ...
+
+    def at(self, array: NDArray[Any]) -> torch.Tensor:
+        """The numbers there."""
+        ...
+
     def together(self, objective: nn.Module) -> nn.Module:
         """The same module, whose gradients are the mean of all members' from now on."""
         ...
@@ -116,7 +128,10 @@ class Team(Protocol):
 class Alone:
     """A team of one."""
 
-    size, rank = 1, 0
+    size, rank, device = 1, 0, "cpu"
+
+    def at(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array)
 
     def together(self, objective: nn.Module) -> nn.Module:
         return objective

@@ -69,13 +69,14 @@ class TowerTrainer:
         """``config.batch_size`` is of all members of the ``team`` together (None = this process alone)."""
         self.team = Alone() if team is None else team
         self.seen, self.config, self.vocabulary = seen, config, vocabulary
-        self.item_content, self.content, self.attributes = content, content_tensors(content), user_attributes
+        self.item_content, self.attributes = content, user_attributes
+        self.content = [column.to(self.team.device) for column in content_tensors(content)]
         self.seed, self.rng = seed, np.random.default_rng(seed)
         self.end = 0  # time of the last example: the age of the others counts from it
         size = config.embedding_size
         self.item_tower = ItemTower(ItemEncoder(vocabulary, size, config.id_dropout))
         self.user_tower = UserTower(vocabulary, size, config.history_size, config.encoder, config.dropout, USER_DROPOUT)
-        self.towers = nn.ModuleList([self.item_tower, self.user_tower])
+        self.towers = nn.ModuleList([self.item_tower, self.user_tower]).to(self.team.device)
         self.batch_size = max(1, config.batch_size // self.team.size)
         self.draws = self.rng if self.team.size == 1 else np.random.default_rng([seed, self.team.rank])
 
@@ -168,8 +169,8 @@ class TowerTrainer:
         with torch.no_grad():
             for first in range(0, len(vectors), ITEMS):
                 part = slice(first, first + ITEMS)
-                rows = part if items is None else torch.from_numpy(items[part])
-                vectors[part] = self.item_tower(*(column[rows] for column in self.content)).numpy()
+                rows = part if items is None else self.team.at(items[part])
+                vectors[part] = self.item_tower(*(column[rows] for column in self.content)).cpu().numpy()
                 step(len(vectors[part]), "")
         return vectors
 
@@ -205,8 +206,8 @@ class TowerTrainer:
         batch = batch_of(seen, rows + 1, self.config.history_size, 1)
         history = vectors[np.maximum(batch.item, 0)] * (batch.item >= 0)[..., None]
         with torch.no_grad():
-            users = self._embed_users(batch, torch.from_numpy(history), np.zeros((len(rows), 1), np.float32))
-        return np.asarray(users[:, 0].numpy(), np.float32)
+            users = self._embed_users(batch, self.team.at(history), np.zeros((len(rows), 1), np.float32))
+        return np.asarray(users[:, 0].cpu().numpy(), np.float32)
 
     def _compared(self, queries: Int64) -> Int64 | None:
         """The items among which recall looks, ascending; None for all. The same for the same queries."""
@@ -252,21 +253,21 @@ class TowerTrainer:
         # Every item of the batch is embedded once; code -1 (no item) sorts first and becomes the row of zeros.
         drawn = np.concatenate([[-1], batch.item.ravel(), target, negative])
         codes, places = np.unique(drawn, return_inverse=True)
-        rows = torch.from_numpy(codes[1:])
+        rows = self.team.at(codes[1:])
         vectors = functional.pad(self.item_tower(*(column[rows] for column in self.content)), (0, 0, 1, 0))
         parts = np.split(places[1:], [batch.item.size, batch.item.size + len(target)])
-        history, positives, negatives = (functional.embedding(torch.from_numpy(part), vectors) for part in parts)
+        history, positives, negatives = (functional.embedding(self.team.at(part), vectors) for part in parts)
         age = np.log1p(np.maximum(self.end - batch.now, 0) / DAY_MS).astype(np.float32)
         users = self._embed_users(batch, history.reshape(*batch.item.shape, -1), age)
         losses = sampled_softmax(
-            users[torch.from_numpy(asked)],
+            users[self.team.at(asked)],
             positives,
             negatives,
-            torch.from_numpy(expected),
-            torch.from_numpy(target[:, None] == negative[None, :]),
+            self.team.at(expected),
+            self.team.at(target[:, None] == negative[None, :]),
             self.config.temperature,
         )
-        weight = torch.log1p(torch.from_numpy(batch.target_weight[asked]))
+        weight = torch.log1p(self.team.at(batch.target_weight[asked]))
         return (losses * weight).sum() / weight.sum()
 
     def _draw(self, target: Int32, items: Int32, share: Float32) -> tuple[Int32, Float32]:
@@ -281,14 +282,14 @@ class TowerTrainer:
         known = batch.user < len(self.attributes)
         attributes = self.attributes[np.where(known, batch.user, 0)] * known[:, None]
         users: Tensor = self.user_tower(
-            torch.from_numpy(place_users(batch.user, self.vocabulary)),
+            self.team.at(place_users(batch.user, self.vocabulary)),
             history,
-            torch.from_numpy(batch.weight),
-            torch.from_numpy(batch.at),
-            torch.from_numpy(np.ascontiguousarray(batch.now[:, last])),
-            torch.from_numpy(attributes),
-            torch.from_numpy(np.ascontiguousarray(batch.surface[:, last])),
-            torch.from_numpy(age),
+            self.team.at(batch.weight),
+            self.team.at(batch.at),
+            self.team.at(np.ascontiguousarray(batch.now[:, last])),
+            self.team.at(attributes),
+            self.team.at(np.ascontiguousarray(batch.surface[:, last])),
+            self.team.at(age),
         )
         return users
 
