@@ -53,9 +53,9 @@ def test_requests_come_back_as_they_were(lists: bool, tmp_path: Path) -> None:
     data = rankers.examples(features, labels)
     data = replace(data, stands_for=np.arange(160, dtype=np.float32) if lists else None)
     job = Job(tmp_path)
-    job.write(requests_frame(data, slice(0, data.validation_from)), 1)
+    job.write(requests_frame(data, slice(0, data.validation_from)), 3)
     parts = [pl.read_parquet(path) for path in sorted(job.examples.iterdir())]
-    assert len(parts) > 1
+    assert len(parts) == 3
     train = requests_of(pl.concat([requests_frame(data, slice(0, data.validation_from))]), 0)
     rest = requests_of(requests_frame(data, slice(data.validation_from, data.batch)), 0)
     same(joined(train, rest), data)

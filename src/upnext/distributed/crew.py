@@ -99,7 +99,7 @@ class RayCrew:
             loop,
             train_loop_config={"folder": str(job.folder)},
             scaling_config=ScalingConfig(num_workers=self._workers, use_gpu=gpus),
-            datasets={"train": ray.data.read_parquet(str(job.examples))},
+            datasets={"train": ray.data.read_parquet(str(job.examples), override_num_blocks=self._workers)},
             dataset_config=DataConfig(datasets_to_split=["train"]),
             run_config=RunConfig(
                 name="run",

@@ -23,7 +23,6 @@ from upnext.training.sequences import Sequences
 from upnext.types import Int64
 
 EXAMPLES, REST_FILE, TOLD_FILE = "examples", "rest.npz", "told.json"
-PARTS = 4  # files a worker
 VISIT = ("item", "weight", "began", "ended", "surface")
 
 
@@ -52,10 +51,10 @@ class Job:
             return dict(stored)
 
     def write(self, frame: pl.DataFrame, workers: int) -> None:
-        """The examples, dealt over files for so many workers."""
+        """The examples, dealt over as many files: each is read by a process of its own, which has to start first."""
         self.examples.mkdir(parents=True)
-        for part in range(PARTS * workers):
-            rows = frame.gather_every(PARTS * workers, part)
+        for part in range(workers):
+            rows = frame.gather_every(workers, part)
             if len(rows):
                 rows.write_parquet(self.examples / f"part-{part:02d}.parquet")
 
