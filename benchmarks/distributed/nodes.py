@@ -13,6 +13,7 @@ from typing import Any
 
 from upnext.distributed.cluster import need_ray
 from upnext.home import Home
+from upnext.testing.processes import processes
 
 NODES, CORES = 3, 4
 WAIT_S = 120.0
@@ -31,20 +32,6 @@ def three_nodes() -> Iterator[str]:
         yield cluster.address
     finally:
         cluster.shutdown()
-
-
-def processes(name: str) -> list[int]:
-    """Those that Ray calls so."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                told = (folder / "cmdline").read_bytes()
-            except OSError:  # it has ended meanwhile
-                continue
-            if told.startswith(name.encode()):
-                found.append(int(folder.name))
-    return sorted(found)
 
 
 def kill(name: str) -> int:

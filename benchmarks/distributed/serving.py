@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.distributed.nodes import copied, kill, processes, seconds_until, three_nodes
+from benchmarks.distributed.nodes import copied, kill, seconds_until, three_nodes
 from upnext.bench.server import Client, ServerProcess
 from upnext.home import Home
 from upnext.serving.engine import Engine
 from upnext.testing.postgres_server import Server
+from upnext.testing.processes import processes
 
 REPLICAS, SHARDS = 2, 3
 ASKED = {"n": 10, "explore": 0.0, "log_impressions": False}

@@ -17,11 +17,11 @@ import numpy as np
 import polars as pl
 
 from tests.candidates import towers as world
-from tests.distributed.processes import processes
 from tests.training import rankers
 from upnext.batch.run import Wanted, recommend_all
 from upnext.distributed.cluster import cluster, need_ray
 from upnext.home import Home
+from upnext.testing.processes import processes
 from upnext.training.progress import Silent
 from upnext.training.ranker_fit import RankerFit
 from upnext.training.sequences import sequences

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.distributed.processes import processes
 from upnext.bench.server import Client, ServerProcess
 from upnext.home import Home
 from upnext.serving.engine import Engine
+from upnext.testing.processes import processes
 
 pytest.importorskip("ray", reason="Ray is not installed: `make ray`")
 

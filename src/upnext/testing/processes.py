@@ -1,4 +1,4 @@
-"""The processes of a Ray cluster on this machine, by the names that Ray gives them."""
+"""The processes of a Ray cluster on this machine, by the names that Ray gives them: what tests and benchmarks kill."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ def processes(name: str) -> list[int]:
                 continue
             if told.startswith(name.encode()):
                 found.append(int(folder.name))
-    return found
+    return sorted(found)
