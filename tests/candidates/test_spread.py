@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from upnext.candidates.index import ItemIndex
 from upnext.candidates.item_space import LocalSpace
 from upnext.candidates.share import Share
-from upnext.candidates.spread import Places, SpreadSpace
+from upnext.candidates.spread import TOLD_AT_MOST, Places, SpreadSpace
 from upnext.types import Float32
 from upnext.vectors import Vectors
 
@@ -124,3 +124,25 @@ def test_a_share_that_is_away_is_all_that_is_missing_and_comes_back_with_what_it
     shares.away.clear()
     spread.again(1)
     np.testing.assert_array_equal(spread.search(queries, 93)[0], before)
+
+
+def test_what_is_remembered_for_a_share_is_short_and_comes_to_the_same() -> None:
+    random = np.random.default_rng(3)
+    space = whole(unit(random, 60), 1_000)
+    shares = Shares(space, 3)
+    spread, queries = shares.spread(), unit(random, 4)
+    for _ in range(3 * TOLD_AT_MOST):
+        codes = random.choice(80, 3, replace=False).astype(np.int32)
+        if random.random() < 0.3:
+            spread.remove(codes)
+        else:
+            spread.put(codes, unit(random, 3))
+    assert len(spread._told) <= TOLD_AT_MOST + 1
+    before, vectors = spread.search(queries, 80)[0], spread[np.arange(80)]
+    for share in range(3):
+        shares.shares[share] = Share(
+            whole(unit(np.random.default_rng(3), 60), 1_000).share(*shares.places.range_of(share))
+        )
+        spread.again(share)
+    np.testing.assert_array_equal(spread.search(queries, 80)[0], before)
+    np.testing.assert_array_equal(spread[np.arange(80)], vectors)

@@ -19,6 +19,8 @@ from upnext.types import NO_ITEM, Bool, Float32, Int32, Int64
 
 Ask = Callable[[str, Sequence[tuple[Any, ...] | None]], list[Any]]
 """``ask(verb, arguments)``: each share is asked with its arguments (None = not at all); None where none answers."""
+Told = tuple[Int32, Float32 | None]  # items, and their new vectors; None = they are no longer found
+TOLD_AT_MOST = 256  # changes that are kept apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class SpreadTable:
         self._ask, self._places, self._size = ask, places, size
         self._end = places.items
         self._lock = threading.Lock()
-        self._told: list[tuple[Int32, Float32 | None]] = []  # puts, and removals, in their order
+        self._told: list[Told] = []
 
     def __len__(self) -> int:
         return self._end
@@ -95,6 +97,8 @@ class SpreadTable:
     def _tell(self, codes: Int32, vectors: Float32 | None) -> None:
         with self._lock:
             self._told.append((codes, vectors))
+            if len(self._told) > TOLD_AT_MOST:
+                self._told = _shortened(self._told)
         self._change(codes, vectors)
 
     def _change(self, codes: Int32, vectors: Float32 | None, only: int | None = None) -> None:
@@ -118,6 +122,19 @@ class SpreadTable:
     def _rows(self, codes: Int32 | Int64) -> list[Int64]:
         share = self._places.share_of(codes.astype(np.int64))
         return [np.flatnonzero(share == one) for one in range(self._places.shares)]
+
+
+def _shortened(told: Sequence[Told]) -> list[Told]:
+    """What comes to the same: of each item the last vector, and whether it is to be found in the end."""
+    last: dict[int, Float32] = {}
+    found: dict[int, bool] = {}
+    for codes, vectors in told:
+        found |= dict.fromkeys(codes.tolist(), vectors is not None)
+        if vectors is not None:
+            last |= zip(codes.tolist(), vectors, strict=True)
+    gone = np.array([code for code, there in found.items() if not there], np.int32)
+    put = np.array(list(last), np.int32)
+    return [*([(put, np.stack(list(last.values())))] if last else []), *([(gone, None)] if len(gone) else [])]
 
 
 class SpreadSpace(SpreadTable):

@@ -152,16 +152,26 @@ class Shards:
             try:
                 with self._lock:
                     known = list(self._tables.items())
-                for version, _ in known:
-                    ray.get(actor.open.remote(version), timeout=OPEN_S)
+                held = [tables for version, tables in known if self._holds(actor, version, known[-1][0])]
                 self._away.discard(share)  # what is told now reaches it
-                for _, tables in known:
+                for tables in held:
                     for table in tables:
                         table.again(share)
                 break
             except (ray.exceptions.RayError, KeyError):
                 time.sleep(LOOK_S)
         _LOG.warning("shard %d of %d is back after %.1f s", share + 1, len(self._actors), time.monotonic() - lost)
+
+    @staticmethod
+    def _holds(actor: Any, version: str, serving: str) -> bool:
+        """Whether the actor has its share of this version; one that serves no longer may have been deleted."""
+        try:
+            ray.get(actor.open.remote(version), timeout=OPEN_S)
+        except ray.exceptions.RayTaskError:
+            if version == serving:
+                raise
+            return False
+        return True
 
 
 def _name(directory: Path, share: int) -> str:
