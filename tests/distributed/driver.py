@@ -56,8 +56,8 @@ def ranker(folder: Path) -> dict[str, Any]:
     from upnext.distributed.crew import RayCrew
 
     random = np.random.default_rng(0)
-    features = random.normal(size=(40_000, rankers.FEATURES)).astype(np.float32)
-    labels = {"click": (random.random(40_000) < rankers.logistic(2 * features[:, 1])).astype(np.float32)}
+    features = random.normal(size=(12_000, rankers.FEATURES)).astype(np.float32)
+    labels = {"click": (random.random(12_000) < rankers.logistic(2 * features[:, 1])).astype(np.float32)}
     fitted = rankers.random_ranker(("click",), ())
     data = replace(rankers.examples(features, labels), request_features=rankers.SHARED)
     config = rankers.CONFIG.model_copy(update={"epochs": 5, "learning_rate": 1e-5, "batch_size": 64})

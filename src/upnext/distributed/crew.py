@@ -39,6 +39,8 @@ from upnext.types import Int64
 FOLDER = "var/ray"  # of a home: jobs under way, which every machine of the cluster must see
 FAILURES = 5  # workers that one training may lose
 LOOK_S = 0.2
+# A worker that keeps an epoch waits until the run's controller looks, every 2 s by default: longer than a small epoch.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(LOOK_S))
 
 
 def train_on_ray(
