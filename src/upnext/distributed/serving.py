@@ -6,6 +6,7 @@ others know within a tail's round, and a newly published version rolls through t
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -28,6 +29,7 @@ from upnext.serving.metrics import counting_folder
 APPLICATION = "upnext"
 QUEUE = 128  # requests that one replica may hold: beyond what it can do in time, it refuses by itself
 TARGET = 4  # requests under way in a replica on average, from which on another is started
+BUSY_S = 5.0  # that it must have been so for
 END_S = 15.0  # for requests under way, when a replica is ended
 
 
@@ -61,6 +63,7 @@ def serve_on_ray(
     port = listener.getsockname()[1]
     listener.close()
     ended = threading.Event() if until is None else until
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # that it is ready is said once, by on_ready
     version = home.models().active()
     with cluster(address, cpus=None if address != LOCAL else _cores(wanted)):
         _check_log(home)
@@ -103,7 +106,7 @@ def _run(home: Home, overrides: Sequence[str], wanted: Wanted) -> None:
     scaling: dict[str, Any] = {"num_replicas": wanted.least}
     if wanted.most > wanted.least:
         bounds = {"min_replicas": wanted.least, "max_replicas": wanted.most, "target_ongoing_requests": TARGET}
-        scaling = {"autoscaling_config": bounds}
+        scaling = {"autoscaling_config": {**bounds, "upscale_delay_s": BUSY_S}}
     replicas = serve.deployment(
         name="server",
         ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": environment}},
