@@ -59,13 +59,22 @@ def patiently(condition: Callable[[], bool]) -> None:
     assert condition()
 
 
+def whole(answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The first answer with nothing left out: a machine busy with other tests may be late, and then says so."""
+    until = time.monotonic() + WITHIN_S
+    while (answered := answer())["degraded"] and time.monotonic() < until:
+        time.sleep(0.1)
+    assert answered["degraded"] == []
+    return answered
+
+
 def test_replicas_and_shards_answer_as_one_process_does(server: ServerProcess, trained: Path) -> None:
     """But for what lies between two moments: ages and counters move on from one answer to the other."""
     same, shared = [], []
     with Engine(Home.open(trained)) as engine:
         for user in engine.live.users.ids.names[:40]:
-            mine, theirs = engine.recommend(user_id=user, **ASKED), ask(server, body={"user_id": user, **ASKED})
-            assert theirs["degraded"] == []
+            mine = whole(lambda user=user: engine.recommend(user_id=user, **ASKED))  # type: ignore[misc]
+            theirs = whole(lambda user=user: ask(server, body={"user_id": user, **ASKED}))  # type: ignore[misc]
             items = [[row["item_id"] for row in answer["items"]] for answer in (mine, theirs)]
             same.append(items[0] == items[1])
             shared.append(len(set(items[0]) & set(items[1])))
