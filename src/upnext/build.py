@@ -88,7 +88,7 @@ def load_sources(config: Config, live: Live, directory: Path, space: ItemSpace |
         found.append((two_tower, c.two_tower))
     if (folder / "because_you_watched").exists():
         neighbours = CoVisitation.load(folder / "because_you_watched")
-        source = BecauseYouWatched(neighbours, c.because_you_watched.history_decay, roles.weight, roles.least)
+        source = BecauseYouWatched(neighbours, roles.weight, roles.least)
         found.append((source, c.because_you_watched))
     found += live_sources(config, live, two_tower)
     return Sources(

@@ -164,11 +164,19 @@ class BecauseYouWatchedConfig(SourceConfig):
     quota: int = Field(400, description="At most this many candidates.", ge=0)
     neighbours: int = Field(200, description="Neighbours kept an item.", ge=1)
     shrinkage: float = Field(20.0, description="Pulls similarities of rare items down.", ge=0)
-    history_decay: float = Field(
-        0.8, description="Weight of each older history item against the next newer one.", gt=0, le=1
+    history_decay: float | None = Field(
+        None,
+        description="Weight of each older history item against the next newer one; left out = what foretells this "
+        "log best.",
+        gt=0,
+        le=1,
     )
     window: int = Field(
-        5, description="How many steps ahead the directed part looks; 0 = undirected only.", ge=0, le=50
+        5,
+        description="How many steps ahead the directed part looks; 0 = undirected only. Where history_decay is left "
+        "out, 0 is tried too.",
+        ge=0,
+        le=50,
     )
 
 

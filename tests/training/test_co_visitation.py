@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from upnext.config import BecauseYouWatchedConfig
 from upnext.training import co_visitation
-from upnext.training.co_visitation import DIRECTED, TILT, VISITS_A_USER, fit_co_visitation, recency
+from upnext.training.co_visitation import BUSY, DIRECTED, TILT, VISITS_A_USER, fit_co_visitation, recency
 from upnext.training.interactions import Interactions
 from upnext.training.progress import Silent
 from upnext.types import Float64
@@ -40,7 +40,7 @@ def by_hand(histories: list[list[int]], items: int, shrinkage: float, window: in
         visits = history[:1] + [after for before, after in pairwise(history) if after != before]
         for one in set(visits):
             for other in set(visits) - {one}:
-                pairs[one, other] += 1
+                pairs[one, other] += len(set(visits)) ** -BUSY
         for place, one in enumerate(visits):
             for gap, other in enumerate(visits[place + 1 : place + 1 + window], start=1):
                 if one != other:

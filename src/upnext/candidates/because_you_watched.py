@@ -1,10 +1,12 @@
 """Because you watched: what others turned to beside and after the items of this history, the latest counting most.
 
-Item-kNN with shrinkage (Sarwar et al., WWW 2001; Bell and Koren, ICDM 2007) blended with directed co-visits.
+Item-kNN with shrinkage (Sarwar et al., WWW 2001; Bell and Koren, ICDM 2007) blended with directed co-visits. How
+much the latest counts was found out in training, from the log.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,18 @@ from upnext.types import NO_ITEM, Candidates, Float32, Float64, Int32, Int64, Re
 
 LEAST_DECAY = 0.01  # older visits than that cannot change the order any more
 ARRAYS = ("indptr", "indices", "data")
+READING_FILE = "co_visitation.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How much the order of a history says."""
+
+    history_decay: float  # weight of each older visit against the next newer one; 1 = all alike
+    window: int  # how many steps ahead neighbours were looked for; 0 = only beside each other, whatever the order
+
+
+IN_ORDER = Reading(0.8, 5)  # where the log does not tell; also of models that were made before it was asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,7 @@ class CoVisitation:
     indptr: Int64  # [I + 1]
     indices: Int32
     data: Float32
+    reading: Reading = IN_ORDER
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -50,18 +65,24 @@ class CoVisitation:
         directory.mkdir(parents=True, exist_ok=True)
         for name in ARRAYS:
             np.save(directory / f"co_visitation_{name}.npy", getattr(self, name), allow_pickle=False)
+        reading = {"history_decay": self.reading.history_decay, "window": self.reading.window}
+        (directory / READING_FILE).write_text(json.dumps(reading), encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> CoVisitation:
         """Raises ArtifactError when a file is missing or damaged."""
         try:
             arrays = [np.load(directory / f"co_visitation_{name}.npy", allow_pickle=False) for name in ARRAYS]
-        except (OSError, ValueError) as error:
+            file, reading = directory / READING_FILE, IN_ORDER
+            if file.exists():
+                said = json.loads(file.read_text(encoding="utf-8"))
+                reading = Reading(float(said["history_decay"]), int(said["window"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{directory}: no readable co-visitation ({error}). Run `upnext train`.") from error
         indptr, indices, data = arrays
         if not (len(indptr) and indptr[-1] == len(indices) == len(data)):
             raise ArtifactError(f"{directory}: the co-visitation files do not belong together. Run `upnext train`.")
-        return cls(indptr, indices, data)
+        return cls(indptr, indices, data, reading)
 
 
 class BecauseYouWatched:
@@ -69,14 +90,15 @@ class BecauseYouWatched:
 
     name = "because_you_watched"
 
-    def __init__(self, neighbours: CoVisitation, history_decay: float, weight: Float32, least: Float32) -> None:
+    def __init__(self, neighbours: CoVisitation, weight: Float32, least: Float32) -> None:
         """``weight`` and ``least`` by event type code, as ``event_weights`` makes them."""
-        arrays = (neighbours.indptr, neighbours.indices, neighbours.data)
-        kinds = (np.int64, np.int32, np.float32)
         self._neighbours = CoVisitation(
-            *(np.require(a, kind, ["C", "W"]) for a, kind in zip(arrays, kinds, strict=True))
+            np.require(neighbours.indptr, np.int64, ["C", "W"]),
+            np.require(neighbours.indices, np.int32, ["C", "W"]),
+            np.require(neighbours.data, np.float32, ["C", "W"]),
+            neighbours.reading,
         )
-        self._decay = float(history_decay)
+        self._decay = neighbours.reading.history_decay
         self._weight, self._least = weight, least
         self._summed_up = Remembered(self._sums)
 
@@ -105,12 +127,12 @@ class BecauseYouWatched:
     def _sums(self, requests: Requests) -> tuple[Int64, Float32]:
         """(key, score) of every item that the visits of a request speak for, in the order in which they name it."""
         seen, known = visits(requests, self._weight, self._least), self._neighbours
-        key, total = _summed(seen.offsets, seen.item, self._decay, known.indptr, known.indices, known.data)
+        key, total = summed(seen.offsets, seen.item, self._decay, known.indptr, known.indices, known.data)
         return key, np.log1p(100 * total).astype(np.float32)
 
 
 @compiled("Tuple((int64[::1], float64[::1]))(int64[::1], int32[::1], float64, int64[::1], int32[::1], float32[::1])")
-def _summed(
+def summed(
     offsets: Int64, visit: Int32, history_decay: float, indptr: Int64, indices: Int32, data: Float32
 ) -> tuple[Int64, Float64]:
     """Similarities to the visits of each request, decayed and summed: (request << 32 | item, sum), both ``[N]``.

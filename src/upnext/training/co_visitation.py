@@ -1,8 +1,10 @@
 """Fits co-visitation: which items the same people turned to, and which they turned to next.
 
-similarity(i, j) = (people with both + DIRECTED * steps from i to j) / (n_i^TILT * n_j^(1 - TILT) + shrinkage),
-n = people with the item. TILT = 0.5 without steps is the cosine with shrinkage. Steps count by how recent they are,
-not by how quick: the time between the two events helped on neither or only one of two timed data sets.
+similarity(i, j) = (people with both, each 1 / m^BUSY + DIRECTED * steps from i to j) / (n_i^TILT * n_j^(1 - TILT) +
+shrinkage), m = items of the person, n = people with the item. BUSY = 0, TILT = 0.5 and no steps is the cosine with
+shrinkage; that one item of a busy person says little of another is the normalisation of graph filters (Shen et al.,
+How powerful is graph convolution for recommendation, CIKM 2021). Steps count by how recent they are, not by how quick:
+the time between the two events helped on neither or only one of two timed data sets.
 """
 
 from __future__ import annotations
@@ -13,15 +15,16 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from upnext.candidates.because_you_watched import CoVisitation
+from upnext.candidates.because_you_watched import IN_ORDER, CoVisitation, Reading
 from upnext.candidates.history import run_starts
 from upnext.config import BecauseYouWatchedConfig
 from upnext.training.interactions import Interactions
 from upnext.training.progress import Progress
 from upnext.types import Float32, Float64, Int32, Int64
 
-DIRECTED = 2.0
-TILT = 0.6
+DIRECTED = 1.0
+TILT = 0.7
+BUSY = 0.75
 HALF_LIFE_MS = 30 * 86_400_000  # of a step, in a log of up to 300 days
 HALF_LIFE_SHARE = 0.1  # of the log's span, in a longer one
 FLOOR = 0.1
@@ -29,17 +32,21 @@ VISITS_A_USER = 200  # the latest; the product grows with the square of it
 CELLS = 1 << 23  # non-zeros of the product held at once
 
 
-def fit_co_visitation(interactions: Interactions, config: BecauseYouWatchedConfig, progress: Progress) -> CoVisitation:
-    """At most ``config.neighbours`` neighbours an item, most similar first."""
+def fit_co_visitation(
+    interactions: Interactions, config: BecauseYouWatchedConfig, progress: Progress, reading: Reading | None = None
+) -> CoVisitation:
+    """At most ``config.neighbours`` neighbours an item, most similar first. ``reading`` None = as configured."""
+    reading = reading or Reading(config.history_decay or IN_ORDER.history_decay, config.window)
     visits = _visits(interactions)
     items = interactions.items
     users = sparse.csr_matrix(
         (np.ones(len(visits), np.float32), (visits.user, visits.item)), shape=(interactions.users, items)
     )
     users.data[:] = 1  # scipy summed an item's repeated visits: people are counted once
-    steps = _steps(visits, config.window)
+    steps = _steps(visits, reading.window)
     count = np.bincount(users.indices, minlength=items).astype(np.float64)
     columns = users.T.tocsr()
+    columns.data = _share(np.diff(users.indptr))[columns.indices]
     size, indices, data = np.zeros(items, np.int64), [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     with progress.track("co-visitation", items) as step:
         for first, last in _chunks(columns, users):
@@ -49,7 +56,12 @@ def fit_co_visitation(interactions: Interactions, config: BecauseYouWatchedConfi
             data.append(similarity)
             step(last - first, "")
     indptr = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
-    return CoVisitation(indptr, np.concatenate(indices), np.concatenate(data))
+    return CoVisitation(indptr, np.concatenate(indices), np.concatenate(data), reading)
+
+
+def _share(items: Int64) -> Float32:
+    """What one person with so many items says of each two of them."""
+    return (np.maximum(items, 1) ** -BUSY).astype(np.float32)
 
 
 def _visits(interactions: Interactions) -> Interactions:

@@ -1,17 +1,18 @@
 """Fits every enabled source on the feedback before a moment, into a folder that serving can load.
 
-What comes after the moment, if anything does, tells the towers when to stop. Later, when everything is learned from,
-they train for as many epochs as were best then.
+What comes after the moment, if anything does, tells the towers when to stop, and co-visitation how much the order of
+events says. Later, when everything is learned from, both do as was best then.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from upnext.build import SOURCES_FOLDER
+from upnext.candidates.because_you_watched import Reading
 from upnext.config import Config
 from upnext.content import Vocabulary
 from upnext.training.als import fit_als
@@ -19,6 +20,7 @@ from upnext.training.co_visitation import fit_co_visitation
 from upnext.training.crew import HERE, Crew
 from upnext.training.data import TrainingData
 from upnext.training.progress import Progress
+from upnext.training.reading import find_reading
 from upnext.training.two_tower import fit_two_tower
 
 
@@ -27,7 +29,8 @@ class SourcesFit:
     """What is worth noting of fitted sources."""
 
     interactions: int
-    recall: tuple[float, ...]  # of the towers, by epoch, on what came after the moment; () = nothing did
+    recall: tuple[float, ...] = ()  # of the towers, by epoch, on what came after the moment; () = nothing did
+    reading: Reading | None = None  # of histories, by co-visitation; None = it is not enabled
 
     @property
     def best_epochs(self) -> int | None:
@@ -39,6 +42,8 @@ class SourcesFit:
         found: dict[str, object] = {"interactions": self.interactions}
         if self.recall:
             found["two_tower_validation_recall"] = [round(value, 5) for value in self.recall]
+        if self.reading is not None:
+            found["because_you_watched_reading"] = asdict(self.reading)
         return found
 
 
@@ -60,11 +65,16 @@ def fit_sources(
     """
     interactions, _ = data.interactions(before)
     folder, c, threads = directory / SOURCES_FOLDER, config.candidates, config.training.threads
-    found = SourcesFit(len(interactions), () if earlier is None else earlier.recall)
+    found = SourcesFit(len(interactions)) if earlier is None else replace(earlier, interactions=len(interactions))
     if c.als.enabled:
         fit_als(interactions, c.als, seed, threads, progress).save(folder / "als")
     if c.because_you_watched.enabled:
-        fit_co_visitation(interactions, c.because_you_watched, progress).save(folder / "because_you_watched")
+        everything, _ = data.interactions(data.until)
+        length = config.features.history_size
+        reading = found.reading or find_reading(everything, before, c.because_you_watched, length, seed, progress)
+        fitted = fit_co_visitation(interactions, c.because_you_watched, progress, reading)
+        fitted.save(folder / "because_you_watched")
+        found = replace(found, reading=reading)
     if c.two_tower.enabled:
         everything, events = data.interactions(data.until)
         epochs = found.best_epochs or c.two_tower.epochs

@@ -15,6 +15,7 @@ import numpy as np
 
 from upnext.build import RANKER_FOLDER, SOURCES_FOLDER, Sources, build, hydrators
 from upnext.candidates.als import ALSFactors
+from upnext.candidates.because_you_watched import CoVisitation
 from upnext.config import Config, TaskConfig
 from upnext.content import Vocabulary, grow_vocabulary, moved_rows
 from upnext.errors import HomeError
@@ -252,7 +253,9 @@ def _continue_sources(
         factors = ALSFactors.load(before / "als")
         fit_als(interactions, again, seed, threads, progress, factors).save(folder / "als")
     if c.because_you_watched.enabled:
-        fit_co_visitation(interactions, c.because_you_watched, progress).save(folder / "because_you_watched")
+        reading = CoVisitation.load(before / "because_you_watched").reading
+        fitted = fit_co_visitation(interactions, c.because_you_watched, progress, reading)
+        fitted.save(folder / "because_you_watched")
     if c.two_tower.enabled:
         new = start.unlearned(events)
         late = np.quantile(interactions.at[new], 1 - config.training.validation_share) if new.any() else data.until
