@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from benchmarks.quality.peers import attributes, ease, knn, popularity
 from benchmarks.quality.split import Lists, Split
 
@@ -61,7 +62,9 @@ def test_directed_counts_steps_forward_only() -> None:
     np.testing.assert_allclose(finite(got), wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_ease_is_the_closed_form() -> None:
+@pytest.mark.parametrize("block", [1, 4, 5, 2048])
+def test_ease_is_the_closed_form(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "BLOCK", block)  # of columns inverted at once
     got = ease.fit(SPLIT, {"l2": 5.0}, 0)(SPLIT, USERS)
     inverse = np.linalg.inv(SEEN[:, :-1].T @ SEEN[:, :-1] + 5 * np.eye(ITEMS - 1))
     weights = -inverse / np.diag(inverse)
