@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.training.rankers import CLICK, FEATURES, LIKE, ROWS, SEEN, TOKENS, WA
 from upnext.content import moved_rows
 from upnext.evaluation.metrics import auc, ece, xauc
 from upnext.ranking.tokens import Tokens
+from upnext.training import ranker
 from upnext.training.calibration import platt
 from upnext.training.progress import Silent
 from upnext.training.ranker import continue_ranker
@@ -325,7 +327,8 @@ def test_lists_of_choices_are_judged_by_what_is_known_of_an_item_and_of_the_user
     features.reshape(500, rankers.ROWS, -1)[:, 0] += 2
     data = rankers.examples(features, {"click": chosen.ravel()})
     data = replace(data, stands_for=np.ones(len(features), np.float32))
-    names = ("author_click_7d", "pair_als", "user_mean_watch", "category_click_7d")
+    features.reshape(500, rankers.ROWS, -1)[:, :, 3] = np.arange(500)[:, None]  # the same for all of a list: a clock
+    names = ("author_click_7d", "pair_als", "user_mean_watch", "item_click_rate_1d")
     fitted = rankers.fit(data, {"click": rankers.CLICK}, names=names, dropout=0.5)
 
     def scores(changed: int | None) -> Float32:
@@ -339,3 +342,20 @@ def test_lists_of_choices_are_judged_by_what_is_known_of_an_item_and_of_the_user
     for place, name in enumerate(names):
         assert np.array_equal(scores(place), before) == (name != "pair_als"), name
     rankers.saved(fitted, tmp_path)  # refuses an export that scores otherwise
+
+
+def test_how_much_of_a_feature_lies_within_lists() -> None:
+    random = np.random.default_rng(4)
+    size = random.integers(2, 9, 300)
+    offsets = np.concatenate([[0], np.cumsum(size)])
+    each = np.repeat(random.normal(size=300), size)
+    features = np.stack([each, random.normal(size=len(each)), each + random.normal(size=len(each)), 0 * each + 11.3], 1)
+    expected = [
+        sum(((column[a:b] - column[a:b].mean()) ** 2).sum() for a, b in pairwise(offsets))
+        / (len(column) * column.var())
+        for column in features.T[:3]
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranker, "LISTS_AT_ONCE", 7)
+        found = ranker._within_lists(features.astype(np.float32), offsets)
+    np.testing.assert_allclose(found, [*expected, 0], rtol=1e-4, atol=1e-6)

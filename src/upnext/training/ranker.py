@@ -18,10 +18,12 @@ from upnext.training.ranker_fit import RankerData, RankerFit
 from upnext.training.ranker_network import RankerNetwork
 from upnext.training.seconds import bin_of, seconds_edges
 from upnext.training.weights import Weights
-from upnext.types import Float32
+from upnext.types import Float32, Float64, Int64
 
 HELD_ON_TO = 10.0  # weight of a calibration that is gone on from, in rows with an even chance of either label
 OF_CHOICES = ("item_", "same_", "pair_")  # the features that lists of choices are judged by
+LISTS_AT_ONCE = 2_048
+TELLING = 0.05  # of a feature's variance: what lies within lists, at least
 
 
 def fit_ranker(
@@ -121,7 +123,8 @@ def _network(
     train = data.features[:rows]
     scale = 1 / np.maximum(train.std(0), 1e-3)
     if data.stands_for is not None:
-        scale *= [name.startswith(OF_CHOICES) for name in spec.feature_names]
+        of_choices = [name.startswith(OF_CHOICES) for name in spec.feature_names]
+        scale *= of_choices & (_within_lists(train, data.offsets[: data.validation_from + 1]) >= TELLING)
     network.mean.copy_(torch.from_numpy(train.mean(0)))
     network.scale.copy_(torch.from_numpy(scale))
     for s, (name, edge) in enumerate(zip(spec.seconds_tasks, edges, strict=True)):
@@ -133,3 +136,20 @@ def _network(
         centres = np.where(number > 0, total / np.maximum(number, 1), middle)
         getattr(network, f"centres_{s}").copy_(torch.from_numpy(centres.astype(np.float32)))
     return network
+
+
+def _within_lists(features: Float32, offsets: Int64) -> Float64:
+    """The share of each feature's variance that lies within lists, ``[F]``; 0 where it never changes.
+
+    What is the same for all of a list cannot tell which was chosen: it only tells the time. Rates of impressions, where
+    the log has none, are such a clock, and stand beyond all that was learned from when served.
+    """
+    lists, mean = np.diff(offsets), features.mean(0, dtype=np.float64)
+    whole, between = np.zeros(features.shape[1]), np.zeros(features.shape[1])
+    for first in range(0, len(lists), LISTS_AT_ONCE):
+        size = lists[first : first + LISTS_AT_ONCE]
+        rows = features[offsets[first] : offsets[first + len(size)]] - mean
+        whole += np.square(rows).sum(0)
+        middle = np.add.reduceat(rows, offsets[first : first + len(size)] - offsets[first], axis=0) / size[:, None]
+        between += (np.square(middle) * size[:, None]).sum(0)
+    return np.asarray(1 - between / np.maximum(whole, 1e-12)) * (whole > 1e-9 * len(features))
