@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from upnext.content import ItemContent
 from upnext.evaluation.metrics import auc, gauc, xauc
 from upnext.ranking.multi_task import RankerSpec
 from upnext.ranking.tokens import Tokens
+from upnext.training.averaged import Averaged
 from upnext.training.calibration import platt
 from upnext.training.choice_loss import choice_loss, choice_ndcg
 from upnext.training.item_encoder import ItemEncoder, content_tensors
@@ -72,6 +74,7 @@ class RankerFit:
         self.content = [column.to(self.team.device) for column in content_tensors(content)]
         for module in (network, encoder):
             module.to(self.team.device)
+        self.averaged = None if data.stands_for is None else Averaged(network)
         pace = 1.0 if data.stands_for is None else LISTS_PACE
         self.rate = pace * config.learning_rate
         self.rows_a_step = max(1, int(pace**2 * config.batch_size) // self.team.size)
@@ -110,12 +113,13 @@ class RankerFit:
                 if curve and curve[-1]["score"] < best_score:  # it was no better
                     break
                 loss = self._epoch(objective, schedule, step)
-                metrics = {"epoch": epoch + 1.0, "loss": loss, **self._measured()}
+                with self.averaged.in_place() if self.averaged else nullcontext():
+                    metrics = {"epoch": epoch + 1.0, "loss": loss, **self._measured()}
+                    better = metrics["score"] > best_score
+                    if better:
+                        best, best_score = self._snapshot(), metrics["score"]
                 curve.append(metrics)
                 step(0, f"loss {loss:.4f}, validation {metrics['score']:.4f}")
-                better = metrics["score"] > best_score
-                if better:
-                    best, best_score = self._snapshot(), metrics["score"]
                 self._keep(epoch + 1, curve, best, schedule)
                 if not better:
                     break
@@ -146,6 +150,8 @@ class RankerFit:
             told |= {"order": self.random.bit_generator.state}
             network, encoder = self.network.state_dict(), self.encoder.state_dict()
             states = {"network": network, "encoder": encoder, "best network": best[0], "best encoder": best[1]}
+            if self.averaged:
+                states["averaged"] = self.averaged.state_dict()
             return Standing.of(told, self.optimiser, schedule, **states)
 
         self.team.keep(standing)
@@ -156,6 +162,8 @@ class RankerFit:
         """As ``_keep`` was told: the epochs that are done, the best score, the curve, and the best weights."""
         self.network.load_state_dict(standing.state("network"))
         self.encoder.load_state_dict(standing.state("encoder"))
+        if self.averaged:
+            self.averaged.load_state_dict(standing.state("averaged"))
         standing.into(self.optimiser, schedule)
         self.random.bit_generator.state = standing.told["order"]
         curve = list(standing.told["curve"])
@@ -176,6 +184,8 @@ class RankerFit:
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
             self.optimiser.step()
             schedule.step()
+            if self.averaged:
+                self.averaged.step()
             losses.append(float(loss.detach()))
             if callable(step):
                 step(1, f"loss {np.mean(losses[-50:]):.4f}")
