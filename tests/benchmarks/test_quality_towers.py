@@ -42,6 +42,6 @@ def test_what_follows_is_foretold_from_files_alone(tmp_path: Path) -> None:
         truth=item[:, -1],
         **{f"content_{name}": column for name, column in content.items()},
     )  # fmt: skip
-    found = fit(tmp_path, 16, 6, "average", "cpu", 0)
+    found = fit(tmp_path, 16, 10, "transformer", "cpu", 0)
     assert found[f"recall@{K}"] > 0.35  # by chance: a fifth
     assert 0 < found[f"ndcg@{K}"] <= found[f"recall@{K}"]
