@@ -23,6 +23,8 @@ from upnext.training.progress import Progress
 from upnext.training.reading import find_reading
 from upnext.training.two_tower import fit_two_tower
 
+LONGER = 2  # times the epochs that were best for the early towers: those stopped while their rate was high
+
 
 @dataclass(frozen=True, slots=True)
 class SourcesFit:
@@ -77,7 +79,9 @@ def fit_sources(
         found = replace(found, reading=reading)
     if c.two_tower.enabled:
         everything, events = data.interactions(data.until)
-        epochs = found.best_epochs or c.two_tower.epochs
+        epochs = c.two_tower.epochs
+        if (best := found.best_epochs) is not None:
+            epochs = min(epochs, LONGER * best)
         model = fit_two_tower(
             everything,
             data.content(vocabulary),

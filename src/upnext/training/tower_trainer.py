@@ -28,7 +28,7 @@ from upnext.types import Float32, Int32, Int64
 
 USER_DROPOUT = 0.9  # how often training hides who the user is
 WARM_UP = 0.05  # of all steps
-PATIENCE = 8  # epochs without a better recall: it rises most while the rate falls, and that is late
+PATIENCE = 3  # epochs without a better recall
 REFIT_EPOCHS = 2
 REFIT_RATE = 0.2  # of the learning rate
 VALIDATION_QUERIES = 4096
