@@ -166,17 +166,12 @@ class BecauseYouWatchedConfig(SourceConfig):
     shrinkage: float = Field(20.0, description="Pulls similarities of rare items down.", ge=0)
     history_decay: float | None = Field(
         None,
-        description="Weight of each older history item against the next newer one; left out = what foretells this "
-        "log best.",
+        description="Weight of each older visit against the next newer one; None = found from the log.",
         gt=0,
         le=1,
     )
     window: int = Field(
-        5,
-        description="How many steps ahead the directed part looks; 0 = undirected only. Where history_decay is left "
-        "out, 0 is tried too.",
-        ge=0,
-        le=50,
+        5, description="How many steps ahead the directed part looks; 0 = undirected only.", ge=0, le=50
     )
 
 
