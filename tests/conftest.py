@@ -10,3 +10,12 @@ __all__ = ["bucket", "postgres", "s3", "upnext"]
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The clusters first: two workers that share the tests begin at the two halves, and then steal from the ends.
+
+    Last, they would each start the clusters of what they stole, count the other's processes, and wait for each other.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/distributed/"))
