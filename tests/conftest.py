@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from tests.command import upnext
 from tests.postgres import postgres
 from tests.s3 import bucket, s3
