@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 from tests.command import upnext
 from tests.postgres import postgres
@@ -12,6 +13,10 @@ __all__ = ["bucket", "postgres", "s3", "upnext"]
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+
+settings.register_profile("upnext", deadline=None)  # speed is measured in benchmarks, on a machine that is not busy
+settings.load_profile("upnext")
 
 
 @pytest.hookimpl(trylast=True)

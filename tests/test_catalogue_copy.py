@@ -68,7 +68,7 @@ ONE = {"title": None, "author": None, "categories": [], "duration": None, "publi
     first=[{"item_id": "i0", **ONE, "vector": [1.0, 2.0]}],
     later=[([{"item_id": "i0", **ONE, "vector": None}], [])],  # the only vector goes
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=ROWS, later=st.lists(st.tuples(ROWS, st.lists(st.integers(0, 15), max_size=3)), max_size=3))
 def test_a_copy_and_what_changed_since_equal_the_log(
     tmp_path_factory: pytest.TempPathFactory,

@@ -41,7 +41,6 @@ def folded(text: str) -> str:
     return out.translate(str.maketrans("øłđħŧı", "oldhti"))
 
 
-@settings(deadline=None)  # the first search folds every letter there is
 @given(st.lists(letters, max_size=8), letters, st.integers(1, 9))
 def test_a_search_is_of_folded_letters(texts: list[str], words: str, most: int) -> None:
     found, complete = Texts(texts).containing(words, most, 60.0)

@@ -59,7 +59,7 @@ def same_state(one: Live, other: Live) -> None:
     assert differences(one, other, START + 99_999 * MINUTE) == []
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=4), ticks=st.integers(0, 700))
 def test_a_restored_state_and_the_tail_equal_the_whole_log(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], ticks: int

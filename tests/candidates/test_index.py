@@ -128,7 +128,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CHANGES)
 def test_after_any_changes_it_finds_what_a_dictionary_holds(changes: list[tuple[bool, list[int], int]]) -> None:
     rng = np.random.default_rng(3)

@@ -178,7 +178,7 @@ row = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=st.lists(row, max_size=25))
 def test_any_file_twice_is_once(
     rows: list[tuple[str, str, str, int]], tmp_path_factory: pytest.TempPathFactory

@@ -191,7 +191,7 @@ def test_times_of_other_types() -> None:
 
 
 @given(st.datetimes(dt.datetime(1970, 6, 1), dt.datetime(2199, 1, 1)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_moment_reads_the_same_in_every_form(moment: dt.datetime) -> None:
     moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=dt.UTC)
     milliseconds = round(moment.timestamp() * 1000)
@@ -287,7 +287,7 @@ def reasons_of_exploded(frame: pl.DataFrame) -> list[tuple[int, str]]:
         max_size=20,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_row_is_lost(rows: list[tuple[str | None, str, int | None, float]]) -> None:
     types, users, times, values = zip(*rows, strict=True)
     frame = events(event_type=list(types), user_id=list(users), happened_at=list(times), value=list(values))

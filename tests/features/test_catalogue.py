@@ -165,7 +165,7 @@ changes = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(changes, max_size=12))
 def test_the_last_change_of_each_item_is_what_counts(log: list[dict[str, Any]]) -> None:
     live, last = LiveCatalogue(), {code: {"code": code} for code in range(6)}

@@ -80,7 +80,7 @@ def test_a_task_of_ones_own_gets_features_of_its_own() -> None:
     }
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31), size=st.integers(0, 150), user=st.integers(-1, logs.USERS), minutes=st.integers(0, 20)
 )
@@ -138,7 +138,7 @@ def log_hours(events: Events, rows: list[int], now: int) -> float:
     return math.log1p((now - int(events.received_at[rows[-1]])) / HOUR if rows else NEVER_HOURS)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**31), size=st.integers(0, 120), later=st.sampled_from([0, 20_000, HOUR, 3 * DAY]))
 def test_counts_and_rates_of_items_authors_categories_and_users(seed: int, size: int, later: int) -> None:
     events = logs.random_events(seed, size)
@@ -223,7 +223,7 @@ def test_the_hour_and_the_weekday_go_round() -> None:
         np.testing.assert_allclose(one[name], other[name], atol=1e-6)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), data=st.data())
 def test_a_batch_gets_the_bits_of_its_requests_one_by_one(seed: int, data: st.DataObject) -> None:
     users = data.draw(st.lists(st.integers(-1, logs.USERS), min_size=1, max_size=4))

@@ -50,7 +50,7 @@ def served(events: Events, asked: list[tuple[int, int]]) -> tuple[list[Float32],
 positions = st.lists(st.tuples(st.integers(1, 300), st.integers(-1, logs.USERS)), min_size=1, max_size=12).map(sorted)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), asked=positions)
 def test_replay_reproduces_the_served_matrix_exactly(seed: int, asked: list[tuple[int, int]]) -> None:
     events = logs.random_events(seed, 300)
@@ -59,7 +59,7 @@ def test_replay_reproduces_the_served_matrix_exactly(seed: int, asked: list[tupl
     np.testing.assert_array_equal(replayed, np.concatenate(matrices))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), asked=positions)
 def test_deleting_later_events_changes_nothing(seed: int, asked: list[tuple[int, int]]) -> None:
     events = logs.random_events(seed, 300)

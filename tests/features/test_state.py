@@ -17,7 +17,7 @@ from upnext.features.rates import rate_names
 from upnext.features.state import FeatureState
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), size=st.integers(0, 200), k=st.integers(1, 9), cut=st.integers(0, 250))
 def test_ring_and_index_agree_and_hold_the_last_k(seed: int, size: int, k: int, cut: int) -> None:
     events = logs.random_events(seed, size)
@@ -35,7 +35,7 @@ def test_ring_and_index_agree_and_hold_the_last_k(seed: int, size: int, k: int, 
         assert online.item[row][online.item[row] >= 0].tolist() == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     days=st.lists(st.floats(0, 3000), min_size=1, max_size=30).map(sorted),
     half_life=st.floats(0.5, 60),

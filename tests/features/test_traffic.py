@@ -58,7 +58,7 @@ def test_after_a_long_pause_yesterday_says_nothing() -> None:
     np.testing.assert_allclose(traffic.age(moment(begin), now), (now - begin) / DAY)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     hours=st.lists(st.floats(0, 60), min_size=2, max_size=80).map(sorted),
     parts=st.integers(1, 5),

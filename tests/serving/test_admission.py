@@ -143,7 +143,7 @@ def test_kinds_are_measured_apart() -> None:
     assert [took is not None for took in answered] == [True] + [False] * 199
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     threads=st.integers(1, 8),
     takes=st.floats(0.001, 0.5),
@@ -165,7 +165,7 @@ def test_whoever_is_let_in_is_answered_in_time_or_found_a_free_thread(
             assert took <= max(limit + apart, takes) + 1e-3
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     threads=st.integers(1, 4),
     limit=st.floats(0.001, 1),
@@ -184,7 +184,7 @@ def test_whatever_happened_a_free_thread_takes_a_request_and_soon_a_queue_may_fo
     assert line.ask(10_099, limit / 100, "a") is not None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(expected=st.floats(0, 1e9), limit=st.floats(0.001, 10))
 def test_retry_after_is_a_whole_number_of_seconds(expected: float, limit: float) -> None:
     seconds = Overloaded(expected, limit).retry_after_s

@@ -97,7 +97,7 @@ def test_the_log_is_in_order(data: SimulatedData) -> None:
     seed=st.integers(0, 2**40),
     share=st.floats(0.01, 1),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_log_of_any_small_world_is_in_order(
     items: int, users: int, slate_size: int, days: int, topics: int, drift: float, seed: int, share: float
 ) -> None:

@@ -13,7 +13,7 @@ from upnext.simulation.world import WorldConfig
 
 
 @given(slates=st.integers(0, 300), users=st.integers(1, 20), days=st.integers(1, 5), seed=st.integers(0, 500))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_sessions_add_up_and_keep_to_the_period(slates: int, users: int, days: int, seed: int) -> None:
     config = WorldConfig(items=100, users=users, impressions=10, days=days, seed=seed, topics=3)
     world = make_world(config)

@@ -79,7 +79,7 @@ def test_utility_is_the_documented_sum(data: SimulatedData) -> None:
 
 
 @given(seed=st.integers(0, 1000), low=st.floats(-30, 29), step=st.floats(0.01, 20))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_more_utility_never_means_less_of_anything(seed: int, low: float, step: float) -> None:
     world = make_world(WorldConfig(**SMALL, seed=seed))
     items = np.arange(60)

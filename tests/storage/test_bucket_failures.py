@@ -298,7 +298,7 @@ def test_machines_that_publish_at_once(bucket: str, tmp_path: Path, monkeypatch:
     assert reader.active() == reader.history()[-1]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(0, 1), st.sampled_from(["publish", "activate", "rollback", "prune"]))))
 def test_two_machines_see_what_one_folder_would_show(steps: list[tuple[int, str]], tmp_path: Path) -> None:
     """Whatever they do in turns, history, pointer and the number of versions are those of a folder."""

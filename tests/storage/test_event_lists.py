@@ -49,7 +49,7 @@ def outcome(events: pl.DataFrame | dict[str, list[object]]) -> EventLists | str:
 
 
 @given(tables())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_columns_become_what_their_frame_becomes(table: dict[str, list[object]]) -> None:
     try:
         frame = pl.DataFrame(table)

@@ -195,7 +195,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(batches=st.lists(rows, min_size=1, max_size=4))
 def test_the_log_holds_the_first_of_equal_events(
     batches: list[list[tuple[str, str, str, int]]], tmp_path_factory: pytest.TempPathFactory

@@ -182,7 +182,7 @@ def by_hand(events: Events) -> dict[str, list[float]]:
     return {name: [min(value, 50.0) for value in of.values()] for name, of in labels.items()}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), size=st.integers(0, 120), hours=st.sampled_from([1, 100]), slates=st.integers(1, 5))
 def test_labels_equal_brute_force(seed: int, size: int, hours: int, slates: int) -> None:
     events = logs.random_events(seed, size, span_ms=hours * 3_600_000)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training import rankers
@@ -195,7 +195,6 @@ def test_rows_of_many_requests_score_as_each_request_does_alone() -> None:
 
 
 @given(st.lists(st.floats(0, 500, width=32), max_size=60), st.sampled_from([1.0, 37.5, 300.0, 3600.0]))
-@settings(deadline=None)
 def test_every_number_of_seconds_has_its_bin(seconds: list[float], cap: float) -> None:
     values = np.minimum(np.array(seconds, np.float32), np.float32(cap))
     edges = seconds_edges(values, cap)
