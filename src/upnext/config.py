@@ -163,7 +163,7 @@ class BecauseYouWatchedConfig(SourceConfig):
 
     quota: int = Field(400, description="At most this many candidates.", ge=0)
     neighbours: int = Field(200, description="Neighbours kept an item.", ge=1)
-    shrinkage: float = Field(20.0, description="Pulls similarities of rare items down.", ge=0)
+    shrinkage: float | None = Field(None, description="Pulls rare pairs down; None = found from the log.", ge=0)
     history_decay: float | None = Field(
         None,
         description="Weight of each older visit against the next newer one; None = found from the log.",

@@ -124,8 +124,8 @@ def test_names_what_is_missing_or_damaged(tmp_path: Path) -> None:
 
 
 def test_how_histories_are_read_is_kept_with_the_neighbours(tmp_path: Path) -> None:
-    replace(neighbours(), reading=Reading(0.9, 0)).save(tmp_path)
-    assert CoVisitation.load(tmp_path).reading == Reading(0.9, 0)
+    replace(neighbours(), reading=Reading(0.9, 0, 5.0)).save(tmp_path)
+    assert CoVisitation.load(tmp_path).reading == Reading(0.9, 0, 5.0)
     (tmp_path / READING_FILE).unlink()  # made by an earlier version
     assert CoVisitation.load(tmp_path).reading == IN_ORDER
     (tmp_path / READING_FILE).write_text('{"window": "far"}', encoding="utf-8")

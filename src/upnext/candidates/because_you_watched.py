@@ -1,13 +1,13 @@
 """Because you watched: what others turned to beside and after the items of this history, the latest counting most.
 
 Item-kNN with shrinkage (Sarwar et al., WWW 2001; Bell and Koren, ICDM 2007) blended with directed co-visits. How
-much the latest counts was found out in training, from the log.
+much the latest counts, and how far similarities are shrunk, was found out in training, from the log.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,11 @@ READING_FILE = "co_visitation.json"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How much the order of a history says."""
+    """How much the order of a history says, and how much a few people do."""
 
     history_decay: float  # weight of each older visit against the next newer one; 1 = all alike
     window: int  # how many steps ahead neighbours were looked for; 0 = only beside each other, whatever the order
+    shrinkage: float = 20.0  # of similarities: added to how many people know the two items
 
 
 IN_ORDER = Reading(0.8, 5)  # where the log does not tell; also of models that were made before it was asked
@@ -65,8 +66,7 @@ class CoVisitation:
         directory.mkdir(parents=True, exist_ok=True)
         for name in ARRAYS:
             np.save(directory / f"co_visitation_{name}.npy", getattr(self, name), allow_pickle=False)
-        reading = {"history_decay": self.reading.history_decay, "window": self.reading.window}
-        (directory / READING_FILE).write_text(json.dumps(reading), encoding="utf-8")
+        (directory / READING_FILE).write_text(json.dumps(asdict(self.reading)), encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> CoVisitation:
@@ -76,7 +76,8 @@ class CoVisitation:
             file, reading = directory / READING_FILE, IN_ORDER
             if file.exists():
                 said = json.loads(file.read_text(encoding="utf-8"))
-                reading = Reading(float(said["history_decay"]), int(said["window"]))
+                shrinkage = float(said.get("shrinkage", IN_ORDER.shrinkage))
+                reading = Reading(float(said["history_decay"]), int(said["window"]), shrinkage)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{directory}: no readable co-visitation ({error}). Run `upnext train`.") from error
         indptr, indices, data = arrays

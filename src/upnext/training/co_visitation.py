@@ -36,7 +36,7 @@ def fit_co_visitation(
     interactions: Interactions, config: BecauseYouWatchedConfig, progress: Progress, reading: Reading | None = None
 ) -> CoVisitation:
     """At most ``config.neighbours`` neighbours an item, most similar first. ``reading`` None = as configured."""
-    reading = reading or Reading(config.history_decay or IN_ORDER.history_decay, config.window)
+    reading = reading or configured(config)
     visits = _visits(interactions)
     items = interactions.items
     users = sparse.csr_matrix(
@@ -51,12 +51,20 @@ def fit_co_visitation(
     with progress.track("co-visitation", items) as step:
         for first, last in _chunks(columns, users):
             together = (columns[first:last] @ users + DIRECTED * steps[first:last]).tocoo()
-            size[first:last], column, similarity = _neighbours(together, first, count, config)
+            size[first:last], column, similarity = _neighbours(
+                together, first, count, config.neighbours, reading.shrinkage
+            )
             indices.append(column)
             data.append(similarity)
             step(last - first, "")
     indptr = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
     return CoVisitation(indptr, np.concatenate(indices), np.concatenate(data), reading)
+
+
+def configured(config: BecauseYouWatchedConfig) -> Reading:
+    """As it is set, and where nothing is, as it is best for most logs."""
+    decay = IN_ORDER.history_decay if config.history_decay is None else config.history_decay
+    return Reading(decay, config.window, IN_ORDER.shrinkage if config.shrinkage is None else config.shrinkage)
 
 
 def _share(items: Int64) -> Float32:
@@ -122,18 +130,18 @@ def _chunks(columns: Any, users: Any) -> Iterator[tuple[int, int]]:
 
 
 def _neighbours(
-    together: Any, first: int, count: Float64, config: BecauseYouWatchedConfig
+    together: Any, first: int, count: Float64, neighbours: int, shrinkage: float
 ) -> tuple[Int64, Int32, Float32]:
     """(size, indices, data) of a slice of rows of the product: shrunk, cut to the best, best first."""
     row, column = together.row.astype(np.int64), together.col.astype(np.int64)
     other = row + first != column
     row, column = row[other], column[other]
-    norm = count[row + first] ** TILT * count[column] ** (1 - TILT) + config.shrinkage
+    norm = count[row + first] ** TILT * count[column] ** (1 - TILT) + shrinkage
     similarity = (together.data[other] / norm).astype(np.float32)
     # One integer sorts by row and falling similarity: positive floats order like their bits.
     key = (row.astype(np.uint64) << np.uint64(32)) | (~similarity.view(np.uint32)).astype(np.uint64)
     order = np.argsort(key, kind="stable")
     found = np.bincount(row, minlength=together.shape[0])
     place = np.arange(len(order)) - np.repeat(np.cumsum(found) - found, found)
-    order = order[place < config.neighbours]
-    return np.minimum(found, config.neighbours), column[order].astype(np.int32), similarity[order]
+    order = order[place < neighbours]
+    return np.minimum(found, neighbours), column[order].astype(np.int32), similarity[order]

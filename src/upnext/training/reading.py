@@ -1,19 +1,22 @@
-"""How much the order of a history says: found out by foretelling what people turned to next.
+"""How much the order of a history says, and how much a few people do: found out by foretelling what came next.
 
 Where one thing leads to another, the last visits say most and neighbours are what comes after; where a log has no
-order that means anything, all visits say the same. No one setting serves both, so the log is asked.
+order that means anything, all visits say the same. Where what is popular stays so, pairs that few people made are best
+left alone; where everybody looks for places of their own, they are what matters. No one setting serves all logs, so
+the log is asked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
-from upnext.candidates.because_you_watched import IN_ORDER, CoVisitation, Reading, summed
+from upnext.candidates.because_you_watched import CoVisitation, Reading, summed
 from upnext.candidates.keys import keys_of, values_of, without
 from upnext.config import BecauseYouWatchedConfig
-from upnext.training.co_visitation import fit_co_visitation
+from upnext.training.co_visitation import configured, fit_co_visitation
 from upnext.training.interactions import Interactions
 from upnext.training.next_item import first_visits
 from upnext.training.progress import Progress
@@ -21,6 +24,7 @@ from upnext.training.sequences import Sequences, sequences
 from upnext.types import Int64, ragged_rows
 
 DECAYS = (0.7, 0.8, 0.9, 1.0)
+SHRINKAGES = (5.0, 20.0, 80.0)
 QUESTIONS = 5_000  # people who are asked about, at most
 FEWEST = 200  # below that many the differences are noise
 PLACES = 20  # NDCG at so many
@@ -34,24 +38,37 @@ def find_reading(
 
     ``length`` is how many visits of a history are read. What the configuration gives is not tried otherwise.
     """
-    given = Reading(config.history_decay or IN_ORDER.history_decay, config.window)
+    best = configured(config)
     seen = sequences(everything)
     rows = _questions(seen, since, seed)
-    if config.history_decay is not None or len(rows) < FEWEST:
-        return given
+    if (config.history_decay is not None and config.shrinkage is not None) or len(rows) < FEWEST:
+        return best
     early = everything.at < since
     known = Interactions(
         everything.user[early], everything.item[early], everything.weight[early], everything.at[early],
         everything.users, everything.items,
     )  # fmt: skip
-    found = {}
-    for window in dict.fromkeys((config.window, 0)):
-        neighbours = fit_co_visitation(known, config, progress, replace(given, window=window))
-        for decay in DECAYS:
-            found[Reading(decay, window)] = _ndcg(neighbours, decay, seen, rows, length)
-    best = max(found, key=lambda reading: found[reading])
+
+    def tried(reading: Reading, decays: Iterable[float]) -> dict[Reading, float]:
+        neighbours = fit_co_visitation(known, config, progress, reading)
+        ways = [replace(reading, history_decay=decay) for decay in decays]
+        return {way: _ndcg(neighbours, way.history_decay, seen, rows, length) for way in ways}
+
+    found: dict[Reading, float] = {}
+    if config.history_decay is None:
+        for window in dict.fromkeys((config.window, 0)):
+            found |= tried(replace(best, window=window), DECAYS)
+        best = max(found, key=lambda reading: found[reading])
+    if config.shrinkage is None:
+        for shrinkage in SHRINKAGES:
+            if (reading := replace(best, shrinkage=shrinkage)) not in found:
+                found |= tried(reading, (best.history_decay,))
+        best = max(found, key=lambda reading: found[reading])
     order = f"looking {best.window} steps ahead" if best.window else "whatever their order"
-    progress.say(f"Histories are read {order}, each older visit x {best.history_decay:g} (NDCG@20 {found[best]:.4f})")
+    progress.say(
+        f"Histories are read {order}, each older visit x {best.history_decay:g}, neighbours with a shrinkage of "
+        f"{best.shrinkage:g} (NDCG@{PLACES} {found[best]:.4f})"
+    )
     return best
 
 
