@@ -94,10 +94,12 @@ def fit(
     tasks: Mapping[str, TaskConfig],
     seed: int = 0,
     names: tuple[str, ...] = NAMES,
+    in_order: bool = True,
     **settings: object,
 ) -> FittedRanker:
     config = CONFIG.model_copy(update=settings)
-    return fit_ranker(data, content(), vocabulary(), tasks, names, ACTIONS, config, seed, Silent())
+    words = vocabulary()
+    return fit_ranker(data, content(), words, tasks, names, ACTIONS, config, seed, Silent(), in_order=in_order)
 
 
 @torch.no_grad()

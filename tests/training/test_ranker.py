@@ -343,6 +343,22 @@ def test_lists_of_choices_are_judged_by_what_is_known_of_an_item_and_of_the_user
     rankers.saved(fitted, tmp_path)  # refuses an export that scores otherwise
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_how_an_item_fares_counts_only_where_the_log_has_an_order(in_order: bool) -> None:
+    random = np.random.default_rng(4)
+    features = random.normal(size=(2_000, rankers.FEATURES)).astype(np.float32)
+    lists = features.reshape(250, rankers.ROWS, -1)
+    lists[:, 0, 2] += 3  # what is chosen had many visits
+    chosen = np.zeros((250, rankers.ROWS), np.float32)
+    chosen[:, 0] = 1
+    data = rankers.examples(features, {"click": chosen.ravel()})
+    data = replace(data, stands_for=np.ones(len(features), np.float32))
+    names = ("pair_als", "same_author_acted", "item_log_positive_1d", "item_log_positive_14d")
+    fitted = rankers.fit(data, {"click": rankers.CLICK}, names=names, in_order=in_order)
+    found = rankers.predict(fitted, data)[:, 0].reshape(250, -1).argmax(axis=1) == 0
+    assert (found.mean() > 0.6) == in_order
+
+
 def test_how_much_of_a_feature_lies_within_lists() -> None:
     random = np.random.default_rng(4)
     size = random.integers(2, 9, 300)

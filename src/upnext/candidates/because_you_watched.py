@@ -33,6 +33,11 @@ class Reading:
     window: int  # how many steps ahead neighbours were looked for; 0 = only beside each other, whatever the order
     shrinkage: float = 20.0  # of similarities: added to how many people know the two items
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the order says anything."""
+        return self.history_decay < 1 or self.window > 0
+
 
 IN_ORDER = Reading(0.8, 5)  # where the log does not tell; also of models that were made before it was asked
 

@@ -22,6 +22,9 @@ from upnext.types import Float32, Float64, Int64
 
 HELD_ON_TO = 10.0  # weight of a calibration that is gone on from, in rows with an even chance of either label
 OF_CHOICES = ("item_", "same_", "pair_")  # the features that lists of choices are judged by
+# Where the log has no order, not by how an item fares: as of a place in a shuffled log, who has had many visits has
+# few left, which those that the ranker will be asked about do not know of.
+OUT_OF_ORDER = ("same_", "pair_")
 LISTS_AT_ONCE = 2_048
 TELLING = 0.05  # of a feature's variance: what lies within lists, at least
 
@@ -37,8 +40,11 @@ def fit_ranker(
     seed: int,
     progress: Progress,
     crew: Crew = HERE,
+    in_order: bool = True,
 ) -> FittedRanker:
     """Train on the requests before ``validation_from``, stop when the rest no longer improves.
+
+    ``in_order`` is whether the order of the log means anything.
 
     From lists of choices it learns a softmax over each list, by what is known of an item and of the user with it: with
     embeddings, or all features, it foretold its own period better and the next one worse (docs/quality.md).
@@ -53,7 +59,7 @@ def fit_ranker(
         data.request_features,
     )
     encoder = ItemEncoder(vocabulary, config.embedding_size, config.id_dropout)
-    network = _network(data, vocabulary, spec, tasks, config)
+    network = _network(data, vocabulary, spec, tasks, config, OF_CHOICES if in_order else OUT_OF_ORDER)
     fit = RankerFit(data, content, spec, network, encoder, config, seed)
     curve = crew.ranker(fit, vocabulary, progress)
     fit.calibrate(data.validation_from)
@@ -115,15 +121,21 @@ def untrained(
 
 
 def _network(
-    data: RankerData, vocabulary: Vocabulary, spec: RankerSpec, tasks: Mapping[str, TaskConfig], config: RankingConfig
+    data: RankerData,
+    vocabulary: Vocabulary,
+    spec: RankerSpec,
+    tasks: Mapping[str, TaskConfig],
+    config: RankingConfig,
+    judged_by: tuple[str, ...],
 ) -> RankerNetwork:
+    """``judged_by`` are the beginnings of the names of the features that count, where it learns from lists."""
     rows = int(data.offsets[data.validation_from])
     edges = [seconds_edges(data.labels[name][:rows], tasks[name].cap) for name in spec.seconds_tasks]
     network = untrained(vocabulary, spec, config, edges, embedded=data.stands_for is None)
     train = data.features[:rows]
     scale = 1 / np.maximum(train.std(0), 1e-3)
     if data.stands_for is not None:
-        of_choices = [name.startswith(OF_CHOICES) for name in spec.feature_names]
+        of_choices = [name.startswith(judged_by) for name in spec.feature_names]
         scale *= of_choices & (_within_lists(train, data.offsets[: data.validation_from + 1]) >= TELLING)
     network.mean.copy_(torch.from_numpy(train.mean(0)))
     network.scale.copy_(torch.from_numpy(scale))

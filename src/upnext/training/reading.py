@@ -24,7 +24,7 @@ from upnext.training.sequences import Sequences, sequences
 from upnext.types import Int64, ragged_rows
 
 DECAYS = (0.7, 0.8, 0.9, 1.0)
-SHRINKAGES = (5.0, 20.0, 80.0)
+SHRINKAGES = (5.0, 20.0)
 QUESTIONS = 5_000  # people who are asked about, at most
 FEWEST = 200  # below that many the differences are noise
 PLACES = 20  # NDCG at so many

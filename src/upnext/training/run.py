@@ -135,7 +135,10 @@ def _fit(data: TrainingData, config: Config, draft: Path, progress: Progress, cr
     kind: ExampleKind = "choices" if shown is None else "impressions"
     examples, tasks = shown or _from_choices(data, config, replay, early, split, progress)
     progress.say(f"Ranker: {len(examples):,} rows, tasks {', '.join(tasks)}")
-    curve, held = _fit_ranker(data, config, vocabulary, replay, examples, tasks, early, draft, split, progress, crew)
+    in_order = first.reading is None or first.reading.in_order
+    curve, held = _fit_ranker(
+        data, config, vocabulary, replay, examples, tasks, early, draft, split, progress, crew, in_order
+    )
     if shown is not None:
         _fit_choice(data, config, vocabulary, replay, held.names, early, draft, split, progress)
     shutil.rmtree(early)
@@ -206,6 +209,7 @@ def _fit_ranker(
     split: int,
     progress: Progress,
     crew: Crew,
+    in_order: bool,
 ) -> tuple[list[dict[str, float]], Held]:
     """The training curve, and the validation slice."""
     live, seed, folder = data.live, config.training.seed, draft / RANKER_FOLDER
@@ -213,7 +217,9 @@ def _fit_ranker(
     rows = ranker_data(examples, replay, live, scorers, split, vocabulary, config, progress)
     names = tuple(name for hydrator in hydrators(config, live, scorers) for name in hydrator.names)
     content, actions = data.content(vocabulary), actions_of(live)
-    fitted = fit_ranker(rows, content, vocabulary, tasks, names, actions, config.ranking, seed, progress, crew)
+    fitted = fit_ranker(
+        rows, content, vocabulary, tasks, names, actions, config.ranking, seed, progress, crew, in_order
+    )
     fitted.save(folder)
     vocabulary.save(folder)
     fit_linear(rows, fitted.spec.columns, names, seed).save(folder)
