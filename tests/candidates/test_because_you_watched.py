@@ -128,6 +128,9 @@ def test_how_histories_are_read_is_kept_with_the_neighbours(tmp_path: Path) -> N
     assert CoVisitation.load(tmp_path).reading == Reading(0.9, 0, 5.0)
     (tmp_path / READING_FILE).unlink()  # made by an earlier version
     assert CoVisitation.load(tmp_path).reading == IN_ORDER
-    (tmp_path / READING_FILE).write_text('{"window": "far"}', encoding="utf-8")
-    with pytest.raises(ArtifactError, match="upnext train"):
-        CoVisitation.load(tmp_path)
+    (tmp_path / READING_FILE).write_text('{"history_decay": 0.9, "window": 0}', encoding="utf-8")
+    assert CoVisitation.load(tmp_path).reading == Reading(0.9, 0, IN_ORDER.shrinkage)
+    for nonsense in ('{"window": "far"}', "[]", '"far"', '{"history_decay": 1, "window": 0, "shrinkage": []}'):
+        (tmp_path / READING_FILE).write_text(nonsense, encoding="utf-8")
+        with pytest.raises(ArtifactError, match="upnext train"):
+            CoVisitation.load(tmp_path)

@@ -81,8 +81,8 @@ class CoVisitation:
             file, reading = directory / READING_FILE, IN_ORDER
             if file.exists():
                 said = json.loads(file.read_text(encoding="utf-8"))
-                shrinkage = float(said.get("shrinkage", IN_ORDER.shrinkage))
-                reading = Reading(float(said["history_decay"]), int(said["window"]), shrinkage)
+                decay, window = float(said["history_decay"]), int(said["window"])
+                reading = Reading(decay, window, float(said.get("shrinkage", IN_ORDER.shrinkage)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{directory}: no readable co-visitation ({error}). Run `upnext train`.") from error
         indptr, indices, data = arrays

@@ -22,8 +22,8 @@ from upnext.types import Float32, Float64, Int64
 
 HELD_ON_TO = 10.0  # weight of a calibration that is gone on from, in rows with an even chance of either label
 OF_CHOICES = ("item_", "same_", "pair_")  # the features that lists of choices are judged by
-# Where the log has no order, not by how an item fares: as of a place in a shuffled log, who has had many visits has
-# few left, which those that the ranker will be asked about do not know of.
+# Where the log has no order, not by how an item fares: at a place in a shuffled log, an item with many visits has few
+# left; when the ranker is asked, nothing of that holds.
 OUT_OF_ORDER = ("same_", "pair_")
 LISTS_AT_ONCE = 2_048
 TELLING = 0.05  # of a feature's variance: what lies within lists, at least
