@@ -51,8 +51,8 @@ class FolderModels(Models):
         try:
             yield folder
         finally:
-            os.close(lock)
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
     def publish(self, draft: Path, manifest: Manifest, activate: bool = True) -> str:
         files = entries(draft)
@@ -126,7 +126,10 @@ class FolderModels(Models):
     def _sweep(self) -> None:
         """Delete the drafts of processes that were killed: nobody holds their lock."""
         for leftover in self.directory.glob(f"{_DRAFT}*/"):
-            descriptor = os.open(leftover, os.O_RDONLY)
+            try:
+                descriptor = os.open(leftover, os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # whoever made it was done with it just now
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(leftover, ignore_errors=True)

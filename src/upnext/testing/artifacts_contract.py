@@ -203,6 +203,25 @@ class ModelsContract:
         for version in made:
             models.open(version)
 
+    def test_publishing_while_others_give_up_their_drafts(self, models: Models) -> None:
+        over = threading.Event()
+
+        def give_up() -> None:
+            while not over.is_set():
+                with models.draft():
+                    pass
+
+        others = [threading.Thread(target=give_up) for _ in range(2)]
+        for thread in others:
+            thread.start()
+        try:
+            made = [publish(models) for _ in range(20)]
+        finally:
+            over.set()
+            for thread in others:
+                thread.join()
+        assert models.versions() == made
+
     # going back
 
     def test_rolling_back_twice_goes_further_back(self, models: Models) -> None:
