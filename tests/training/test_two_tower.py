@@ -11,7 +11,7 @@ from upnext.content import moved_rows
 from upnext.training.progress import Silent
 from upnext.training.sequences import batch_of, sequences, user_ends
 from upnext.training.serving_tower import ServingUserTower
-from upnext.training.tower_trainer import TowerTrainer, sampled_softmax
+from upnext.training.tower_trainer import TowerTrainer
 from upnext.training.two_tower import TwoTowerModel, _latest, fit_two_tower
 from upnext.training.user_tower import UserTower
 from upnext.training.weights import Weights
@@ -22,38 +22,6 @@ LAST_STEP = 7000 * HOUR
 @pytest.fixture(scope="module")
 def model() -> TwoTowerModel:
     return fit()
-
-
-def test_with_the_whole_catalogue_as_negatives_it_is_the_softmax() -> None:
-    torch.manual_seed(0)
-    users, items = torch.randn(5, 8), torch.randn(20, 8)
-    target = torch.tensor([3, 0, 19, 3, 7])
-    same = target[:, None] == torch.arange(20)[None, :]
-    sampled = sampled_softmax(users, items[target], items, torch.ones(20), same, 0.5)
-    exact = torch.nn.functional.cross_entropy(users @ items.T / 0.5, target, reduction="none")
-    assert torch.allclose(sampled, exact, atol=1e-5)
-
-
-def test_the_correction_makes_drawn_negatives_an_unbiased_estimate() -> None:
-    rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    users, items = torch.randn(1, 8), torch.randn(50, 8)
-    share = rng.dirichlet(np.ones(50))
-    drawn = rng.choice(50, 200_000, p=share)
-    expected = torch.from_numpy(200_000 * share[drawn]).float()
-    same = torch.from_numpy(drawn == 4)[None, :]
-    sampled = sampled_softmax(users, items[[4]], items[drawn], expected, same, 1.0)
-    exact = torch.nn.functional.cross_entropy(users @ items.T, torch.tensor([4]))
-    assert float(sampled) == pytest.approx(float(exact), abs=0.03)
-
-
-def test_negatives_that_are_all_the_positive_cost_nothing() -> None:
-    users = torch.randn(2, 8, requires_grad=True)
-    same = torch.ones(2, 3, dtype=torch.bool)
-    loss = sampled_softmax(users, torch.randn(2, 8), torch.randn(3, 8), torch.ones(3), same, 0.1).sum()
-    loss.backward()
-    assert float(loss.detach()) == 0
-    assert torch.isfinite(users.grad).all()
 
 
 @pytest.mark.parametrize("encoder", ["average", "transformer"])

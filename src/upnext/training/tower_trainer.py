@@ -1,8 +1,4 @@
-"""Fitting the two towers: every position of every sequence predicts the item after it.
-
-Sampled softmax over in-batch and uniform negatives, each corrected by how often it is drawn (Yi et al.,
-Sampling-bias-corrected neural modeling, RecSys 2019; Yang et al., Mixed negative sampling, WWW 2020).
-"""
+"""Fitting the two towers: every position of every sequence predicts the item after it."""
 
 from __future__ import annotations
 
@@ -21,6 +17,7 @@ from upnext.content import ItemContent, Vocabulary, place_users
 from upnext.training.item_encoder import ItemEncoder, ItemTower, content_tensors
 from upnext.training.next_item import first_visits, ranks
 from upnext.training.progress import Step
+from upnext.training.sampled_softmax import pairs, sampled_softmax
 from upnext.training.sequences import Batch, Sequences, batch_of, epoch, user_ends
 from upnext.training.team import Alone, Objective, Standing, Team
 from upnext.training.user_tower import DAY_MS, UserTower
@@ -37,20 +34,6 @@ VALIDATION_ITEMS = (
     200_000  # of a larger catalogue a sample: recall decides when to stop, and is told from its like only
 )
 ITEMS = 8192  # items embedded at once
-
-
-def sampled_softmax(
-    queries: Tensor, positives: Tensor, negatives: Tensor, expected: Tensor, same: Tensor, temperature: float
-) -> Tensor:
-    """Cross-entropy ``[M]`` of ``positives [M, d]`` against ``negatives [C, d]``.
-
-    ``expected [C]`` is how many times each negative is drawn on average: dividing by it makes the sum an unbiased
-    estimate over the catalogue. ``same [M, C]`` marks negatives that are the positive itself.
-    """
-    queries = queries / temperature
-    positive = (queries * positives).sum(-1)
-    logits = torch.addmm(-expected.log(), queries, negatives.T).masked_fill_(same, -1e4)
-    return functional.softplus(logits.logsumexp(1) - positive)
 
 
 class TowerTrainer:
@@ -257,6 +240,7 @@ class TowerTrainer:
         vectors = functional.pad(self.item_tower(*(column[rows] for column in self.content)), (0, 0, 1, 0))
         parts = np.split(places[1:], [batch.item.size, batch.item.size + len(target)])
         history, positives, negatives = (functional.embedding(self.team.at(part), vectors) for part in parts)
+        same = pairs(target, negative)
         age = np.log1p(np.maximum(self.end - batch.now, 0) / DAY_MS).astype(np.float32)
         users = self._embed_users(batch, history.reshape(*batch.item.shape, -1), age)
         losses = sampled_softmax(
@@ -264,7 +248,7 @@ class TowerTrainer:
             positives,
             negatives,
             self.team.at(expected),
-            self.team.at(target[:, None] == negative[None, :]),
+            (self.team.at(same[0]), self.team.at(same[1])),
             self.config.temperature,
         )
         weight = torch.log1p(self.team.at(batch.target_weight[asked]))

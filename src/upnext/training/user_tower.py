@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upnext.content import Vocabulary
+from upnext.training.quick_gradients import of_small_table
 
 GAPS = 32  # octaves of seconds between an item and the request
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -47,7 +48,7 @@ class GatedAttention(nn.Module):
         query, key, value = (
             part.reshape(batch, -1, self.heads, size // self.heads).transpose(1, 2) for part in (query, key, value)
         )
-        bias = self.distance[:, distance] + self.gap(gaps).permute(0, 3, 1, 2)
+        bias = self.distance[:, distance] + of_small_table(self.gap.weight, gaps).permute(0, 3, 1, 2)
         scores = query @ key.transpose(2, 3) * (size // self.heads) ** -0.5 + bias
         weights = scores.masked_fill(~mask.unsqueeze(1), -1e9).softmax(-1)
         attended = (weights @ value).transpose(1, 2).reshape(batch, queries, size)
