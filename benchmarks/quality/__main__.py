@@ -53,11 +53,11 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training a seed (default 0 1 2)")
     alone = parser.add_mutually_exclusive_group()
     alone.add_argument("--peers-only", action="store_true", help="leave upnext out")
-    alone.add_argument("--no-peers", action="store_true", help="leave the peers out")
+    alone.add_argument("--no-peers", action="store_true", help="fit no peers")
     parser.add_argument("--only", nargs="+", default=[], metavar="PEER", help="these peers only")
     parser.add_argument("--work", type=Path, help="keep the home and the lists in this new folder")
     parser.add_argument("--peers-python", type=Path, default=Path(".venv-peers/bin/python"), help="of `make peers`")
-    parser.add_argument("--fitted", type=Path, help="lists of peers that were fitted apart, in this folder")
+    parser.add_argument("--fitted", type=Path, help="a folder with lists of peers that were fitted apart")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="override a setting of upnext: for experiments, not for what is published")  # fmt: skip
     return parser.parse_args()

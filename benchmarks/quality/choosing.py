@@ -64,7 +64,7 @@ def run(wanted: Wanted) -> tuple[dict[str, Any], list[Table]]:
     k = max(*(measure.k for measure in measures), COLD_DEPTH)
     stages, seconds = _ours(wanted, splits.test, k) if wanted.ours else ([], [])
     answered = [Answered(OURS, [stage.tops[SLATE] for stage in stages], seconds, _notes(stages))] if stages else []
-    peers = _peers(wanted, splits, k) if wanted.peers else []
+    peers = _peers(wanted, splits, k)
     found = _measured(splits.test, answered, peers, measures)
     tables = [table(f"{wanted.dataset}: systems", found["systems"], measures, "peer")]
     if stages:
@@ -87,8 +87,10 @@ def _ours(wanted: Wanted, split: Split, k: int) -> tuple[list[Stages], list[floa
 
 
 def _peers(wanted: Wanted, splits: Splits, k: int) -> list[Answered]:
-    found = run_peers(wanted.python, splits, wanted.work / "peers", k, wanted.seeds, wanted.only)
-    found += read_fitted(wanted.fitted, wanted.dataset) if wanted.fitted else []
+    found = (
+        run_peers(wanted.python, splits, wanted.work / "peers", k, wanted.seeds, wanted.only) if wanted.peers else []
+    )
+    found += read_fitted(wanted.fitted, wanted.dataset, splits.test) if wanted.fitted else []
     return [Answered(peer.name, peer.runs, peer.fit_seconds, peer.note) for peer in found]
 
 

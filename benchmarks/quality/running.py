@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.quality.lists import Top
-from benchmarks.quality.split import Splits
+from benchmarks.quality.split import Split, Splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,25 @@ def read_peers(folder: Path) -> list[Peer]:
     return found
 
 
-def read_fitted(folder: Path, dataset: str) -> list[Peer]:
-    """Peers that were fitted apart: one list and its description a seed. Raises SystemExit where there are none."""
+def read_fitted(folder: Path, dataset: str, split: Split) -> list[Peer]:
+    """Peers that were fitted apart: in a run of `--peers-only --work`, or one list and its description a seed.
+
+    Raises SystemExit where there are none, or they answered another split.
+    """
+    if (folder / "peers.json").exists():
+        asked = Split.load(folder / "test.npz")
+        if not (np.array_equal(asked.items, split.items) and np.array_equal(asked.truth.item, split.truth.item)):
+            raise SystemExit(f"{folder}: its lists are for another split than this of {dataset}. Fit the peers again.")
+        return [replace(peer, note=f"fitted apart: {peer.note}") for peer in read_peers(folder)]
     found: dict[str, list[Mapping[str, Any]]] = {}
     for path in sorted(folder.glob(f"*-{dataset}-*.json")):
         said = json.loads(path.read_text(encoding="utf-8"))
         found.setdefault(said["name"], []).append({**said, "top": Top.load(path.with_suffix(".npz"))})
     if not found:
-        raise SystemExit(f"{folder}: no lists for {dataset}; `python -m benchmarks.quality.peers.sasrec` makes them.")
+        raise SystemExit(
+            f"{folder}: no lists for {dataset}; `--peers-only --work` (its folder `peers`) and "
+            "`python -m benchmarks.quality.peers.sasrec` make them."
+        )
     return [
         Peer(name, [run["top"] for run in runs], [float("nan")] * len(runs), f"fitted apart: {runs[0]['note']}")
         for name, runs in found.items()

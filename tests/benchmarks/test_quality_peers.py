@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from benchmarks.quality.lists import Top
 from benchmarks.quality.peers import attributes, ease, knn, popularity
+from benchmarks.quality.running import read_fitted
 from benchmarks.quality.split import Lists, Split
 
 RANDOM = np.random.default_rng(3)
@@ -89,3 +95,18 @@ def test_fitting_leaves_the_split_as_it_was() -> None:
         if method.fits(SPLIT):
             method.fit(SPLIT, method.settings[0], 0)(SPLIT, USERS)
     assert [SPLIT.fit[row].tolist() for row in range(40)] == ROWS == [SPLIT.history[row].tolist() for row in range(40)]
+
+
+def test_lists_that_were_fitted_apart_are_of_the_same_split(tmp_path: Path) -> None:
+    top = Top.in_order(np.tile(np.arange(3, dtype=np.int32), (40, 1)))
+    top.save(tmp_path / "ease-0.npz")
+    entry = {"name": "EASE", "files": ["ease-0.npz"], "fit seconds": [7.0], "note": "l2 200"}
+    (tmp_path / "peers.json").write_text(json.dumps([entry]), encoding="utf-8")
+    SPLIT.save(tmp_path / "test.npz")
+    (peer,) = read_fitted(tmp_path, "gowalla", SPLIT)
+    assert (peer.name, peer.fit_seconds, peer.note) == ("EASE", [7.0], "fitted apart: l2 200")
+    assert np.array_equal(peer.runs[0].item, top.item)
+    with pytest.raises(SystemExit, match="another split"):
+        read_fitted(tmp_path, "gowalla", replace(SPLIT, truth=Lists.of([[0]] * 40)))
+    with pytest.raises(SystemExit, match="no lists for toys"):
+        read_fitted(tmp_path / "elsewhere", "toys", SPLIT)
