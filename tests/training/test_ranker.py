@@ -359,6 +359,48 @@ def test_how_an_item_fares_counts_only_where_the_log_has_an_order(in_order: bool
     assert (found.mean() > 0.6) == in_order
 
 
+def test_without_an_order_features_are_weighed_and_no_more(tmp_path: Path) -> None:
+    """However the lists bend it: of two features high alone or low together, a sum of them can say nothing."""
+    random = np.random.default_rng(4)
+    features = random.normal(size=(4_000, rankers.FEATURES)).astype(np.float32)
+    chosen = np.zeros((500, rankers.ROWS), np.float32)
+    chosen[:, 0] = 1
+    lists = features.reshape(500, rankers.ROWS, -1)
+    lists[:, 0, 0] += 1
+    lists[:, 0, 2] = np.sign(lists[:, 0, 1]) * np.abs(lists[:, 0, 2])  # a network can see this
+    data = replace(rankers.examples(features, {"click": chosen.ravel()}), stands_for=np.ones(4_000, np.float32))
+    names = ("pair_als", "pair_two_tower", "pair_because_you_watched", "item_log_positive_1d")
+    fitted = rankers.fit(data, {"click": rankers.CLICK}, names=names, in_order=False)
+    found = rankers.predict(fitted, data)[:, 0].astype(np.float64)
+    logit = np.log(found / (1 - found))
+    design = np.column_stack([features[:, :3], np.ones(4_000)])
+    weight, *_ = np.linalg.lstsq(design, logit, rcond=None)
+    assert np.abs(design @ weight - logit).max() < 1e-3
+    assert weight[0] > 5 * np.abs(weight[1:3]).max()
+    rankers.saved(fitted, tmp_path)
+
+
+def test_a_network_becomes_linear_exactly() -> None:
+    random = np.random.default_rng(0)
+    network = rankers.random_ranker(("click",), ()).network
+    network.mean[:], network.scale[:] = torch.tensor([0.0, 1, -2, 0]), torch.tensor([1.0, 0.5, 2, 0])
+    rows = 200
+    features = torch.from_numpy(random.normal(scale=4, size=(rows, 3)).astype(np.float32))  # some are cut off
+    of_request = (
+        torch.ones(1, 1), torch.randn(1, 2, 16), torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2),
+        torch.ones(1, 2), torch.tensor([1]), torch.tensor([[1, 2]]), torch.tensor([1]),
+    )  # fmt: skip
+    item = torch.randn(rows, 16)
+
+    def logits() -> torch.Tensor:
+        return network.logits(features, item, *of_request, None)[0][:, 0]
+
+    normal = network.normal(features, slice(1, None))
+    assert normal.abs().max() == 6
+    network.become_linear(torch.tensor([2.0, -1.0, 7.0]))
+    assert torch.allclose(logits(), normal @ torch.tensor([2.0, -1.0, 7.0]), atol=1e-4)
+
+
 def test_how_much_of_a_feature_lies_within_lists() -> None:
     random = np.random.default_rng(4)
     size = random.integers(2, 9, 300)

@@ -10,6 +10,8 @@ import torch
 from upnext.config import RankingConfig, TaskConfig
 from upnext.content import ItemContent, Vocabulary
 from upnext.ranking.multi_task import RankerSpec
+from upnext.training.choice import choice_weights
+from upnext.training.choices import CHOICE_TASK
 from upnext.training.crew import HERE, Crew
 from upnext.training.fitted_ranker import FittedRanker
 from upnext.training.item_encoder import ItemEncoder
@@ -23,7 +25,8 @@ from upnext.types import Float32, Float64, Int64
 HELD_ON_TO = 10.0  # weight of a calibration that is gone on from, in rows with an even chance of either label
 OF_CHOICES = ("item_", "same_", "pair_")  # the features that lists of choices are judged by
 # Where the log has no order, not by how an item fares: at a place in a shuffled log, an item with many visits has few
-# left; when the ranker is asked, nothing of that holds.
+# left; when the ranker is asked, nothing of that holds. Nor by more than a weight a feature: such a log cannot show in
+# what the future differs from an act left out at random, whose neighbours in time are all known (docs/decisions/0015).
 OUT_OF_ORDER = ("same_", "pair_")
 LISTS_AT_ONCE = 2_048
 TELLING = 0.05  # of a feature's variance: what lies within lists, at least
@@ -47,7 +50,8 @@ def fit_ranker(
     ``in_order`` is whether the order of the log means anything.
 
     From lists of choices it learns a softmax over each list, by what is known of an item and of the user with it: with
-    embeddings, or all features, it foretold its own period better and the next one worse (docs/quality.md).
+    embeddings, or all features, it foretold its own period better and the next one worse (docs/quality.md). Where the
+    log has no order, the network is linear.
     """
     torch.manual_seed(seed)
     spec = RankerSpec(
@@ -61,7 +65,11 @@ def fit_ranker(
     encoder = ItemEncoder(vocabulary, config.embedding_size, config.id_dropout)
     network = _network(data, vocabulary, spec, tasks, config, OF_CHOICES if in_order else OUT_OF_ORDER)
     fit = RankerFit(data, content, spec, network, encoder, config, seed)
-    curve = crew.ranker(fit, vocabulary, progress)
+    if data.stands_for is None or in_order:
+        curve = crew.ranker(fit, vocabulary, progress)
+    else:
+        _fit_linearly(network, data, data.stands_for)
+        curve = [{"epoch": 0.0, **fit.validate()}]
     fit.calibrate(data.validation_from)
     return FittedRanker(spec, network.eval(), encoder.eval(), content, curve)
 
@@ -148,6 +156,17 @@ def _network(
         centres = np.where(number > 0, total / np.maximum(number, 1), middle)
         getattr(network, f"centres_{s}").copy_(torch.from_numpy(centres.astype(np.float32)))
     return network
+
+
+def _fit_linearly(network: RankerNetwork, data: RankerData, stands_for: Float32) -> None:
+    """Let the network be linear in the features that count, by the lists before the validation slice."""
+    rows = slice(int(data.offsets[data.validation_from]))
+    counts = torch.nonzero(network.scale[data.request_features :])[:, 0]
+    columns = counts + data.request_features
+    normal = network.normal(torch.from_numpy(data.features[rows][:, columns.numpy()]), columns)
+    weight = torch.zeros(len(network.scale) - data.request_features)
+    weight[counts] = choice_weights(normal, data.labels[CHOICE_TASK][rows], stands_for[rows])
+    network.become_linear(weight)
 
 
 def _within_lists(features: Float32, offsets: Int64) -> Float64:

@@ -147,16 +147,36 @@ class RankerNetwork(nn.Module):
         tokens = self._tokens(history, actions, value, age) * known.unsqueeze(-1)
         attended = self._attend(self.query(item), tokens, known, row)
         candidate = self.candidate(item)
-        normal = self._normal(features, slice(self.request_features, None))
+        normal = self.normal(features, slice(self.request_features, None))
         known_of_item = self.embedded * torch.cat([candidate, attended, candidate * attended], dim=1)
         inputs = self.dropout(torch.cat([normal, known_of_item], dim=1))
-        about = self.dropout(self._normal(request, slice(self.request_features)))
+        about = self.dropout(self.normal(request, slice(self.request_features)))
         person = self.embedded * self._user(tokens, known, user, attribute, surface)
         shift = self.of_row.bias + self.of_request(torch.cat([about, person], dim=1))
         mixed = self._experts(inputs, shift if row is None else shift.index_select(0, row))
         return [tower(mixed[:, t]) for t, tower in enumerate(self.towers)]
 
-    def _normal(self, features: Tensor, columns: slice) -> Tensor:
+    @torch.no_grad()
+    def become_linear(self, weight: Tensor) -> None:
+        """Let the logit of the first task be ``weight [F - R]`` times the normalised features of the row, exactly.
+
+        A unit of each layer passes it on, lifted so far above 0 that no ReLU cuts it; all else is 0.
+        """
+        first, last = self.towers[0].get_submodule("0"), self.towers[0].get_submodule("2")
+        assert isinstance(first, nn.Linear)
+        assert isinstance(last, nn.Linear)
+        of_rows = (self.of_row.weight, self.of_row.bias, self.of_request.weight)
+        for parameter in (*of_rows, *self.deeper, *self.towers[0].parameters()):
+            parameter.zero_()
+        lift, units = CLIP * weight.abs().sum(), torch.arange(self.experts) * self.hidden
+        self.of_row.weight[units, : len(weight)] = weight
+        self.of_row.bias[units] = lift
+        for layer in self.deeper:
+            layer[:, 0, 0] = 1
+        first.weight[0, 0] = last.weight[0, 0] = 1
+        last.bias[0] = -lift
+
+    def normal(self, features: Tensor, columns: slice | Tensor) -> Tensor:
         """Of mean 0 and deviation 1, and cut: no feature, however strange its value, outweighs the others."""
         mean, scale = self.mean[columns], self.scale[columns]
         return (torch.clamp(features, mean - CLIP / scale, mean + CLIP / scale) - mean) * scale
