@@ -108,7 +108,7 @@ class TwoTowerConfig(SourceConfig):
     quota: int = Field(600, description="At most this many candidates.", ge=0)
     embedding_size: int = Field(64, description="Size of user and item vectors.", ge=4, le=1024)
     epochs: int = Field(32, description="At most; stops early when validation recall stops rising.", ge=1)
-    max_steps: int = Field(8000, description="Fewer epochs where they would take more steps than this.", ge=1)
+    max_steps: int = Field(6000, description="Fewer epochs where they would take more steps than this.", ge=1)
     batch_size: int = Field(1024, description="Examples a step.", ge=8)
     learning_rate: float = Field(2e-3, description="Adam's step.", gt=0)
     negatives: int = Field(1024, description="Uniform negatives shared by a batch, besides the in-batch ones.", ge=1)
