@@ -21,7 +21,7 @@ settings.load_profile("upnext")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The clusters first: two workers that share the tests begin at the two halves, and then steal from the ends.
+    """The clusters first: workers that share the tests begin at even places, and then steal from the ends.
 
     Last, they would each start the clusters of what they stole, count the other's processes, and wait for each other.
     """
