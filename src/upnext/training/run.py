@@ -35,6 +35,7 @@ from upnext.training.data import TrainingData
 from upnext.training.examples import Examples, from_impressions, learnable
 from upnext.training.fit import ExampleKind, Fit, architecture
 from upnext.training.linear import fit_linear
+from upnext.training.order import in_order
 from upnext.training.progress import Clocked, Progress
 from upnext.training.ranker import fit_ranker
 from upnext.training.ranker_data import actions_of, ranker_data
@@ -135,9 +136,11 @@ def _fit(data: TrainingData, config: Config, draft: Path, progress: Progress, cr
     kind: ExampleKind = "choices" if shown is None else "impressions"
     examples, tasks = shown or _from_choices(data, config, replay, early, split, progress)
     progress.say(f"Ranker: {len(examples):,} rows, tasks {', '.join(tasks)}")
-    in_order = first.reading is None or first.reading.in_order
+    ordered = in_order(data.interactions(data.until)[0], first.reading)
+    if shown is None and not ordered:
+        progress.say("The order of the log says nothing: the ranker is a weight a feature, and no counters of items")
     curve, held = _fit_ranker(
-        data, config, vocabulary, replay, examples, tasks, early, draft, split, progress, crew, in_order
+        data, config, vocabulary, replay, examples, tasks, early, draft, split, progress, crew, ordered
     )
     if shown is not None:
         _fit_choice(data, config, vocabulary, replay, held.names, early, draft, split, progress)
@@ -209,7 +212,7 @@ def _fit_ranker(
     split: int,
     progress: Progress,
     crew: Crew,
-    in_order: bool,
+    ordered: bool,
 ) -> tuple[list[dict[str, float]], Held]:
     """The training curve, and the validation slice."""
     live, seed, folder = data.live, config.training.seed, draft / RANKER_FOLDER
@@ -217,9 +220,7 @@ def _fit_ranker(
     rows = ranker_data(examples, replay, live, scorers, split, vocabulary, config, progress)
     names = tuple(name for hydrator in hydrators(config, live, scorers) for name in hydrator.names)
     content, actions = data.content(vocabulary), actions_of(live)
-    fitted = fit_ranker(
-        rows, content, vocabulary, tasks, names, actions, config.ranking, seed, progress, crew, in_order
-    )
+    fitted = fit_ranker(rows, content, vocabulary, tasks, names, actions, config.ranking, seed, progress, crew, ordered)
     fitted.save(folder)
     vocabulary.save(folder)
     fit_linear(rows, fitted.spec.columns, names, seed).save(folder)
