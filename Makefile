@@ -43,8 +43,8 @@ $(VENV)/.ray: $(VENV)/.installed requirements-ray.lock
 demo: setup ## a world, its log, trained models, their measures, and a server (ARGS=--no-serve ends after the table)
 	$(BIN)/upnext demo $(ARGS)
 
-test: setup ## the whole test suite, no network (three at once: they wait more than they compute)
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+test: setup ## the whole test suite, no network
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: setup ## format, lint, strict types (the import rules are a test)
 	$(BIN)/ruff format --check src tests benchmarks

@@ -21,7 +21,7 @@ from upnext.testing.processes import processes
 pytest.importorskip("ray", reason="Ray is not installed: `make ray`")
 
 WORDS = ("--ray", "local", "--replicas", "2", "--shards", "3")
-WITHIN_S = 30.0  # benchmarks.distributed measures it: here the machine may be busy
+WITHIN_S = 90.0  # benchmarks.distributed measures it: here the machine may be busy
 ASKED = {"n": 10, "explore": 0.0, "log_impressions": False}
 
 
