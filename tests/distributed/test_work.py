@@ -22,7 +22,7 @@ def found(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     shutil.copytree(trained, folder / "trained")
     words = [folder / "home", folder / "trained", folder / "found.json"]
     command = [sys.executable, "-m", "tests.distributed.driver", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "found.json").read_text(encoding="utf-8"))
 
