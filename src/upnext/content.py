@@ -17,7 +17,7 @@ import polars as pl
 from upnext.compiled import compiled
 from upnext.errors import ArtifactError, DataError
 from upnext.ids import IdMap
-from upnext.types import Bool, Catalogue, Column, Float32, Int32, Int64, Users
+from upnext.types import Bool, Catalogue, Column, Float32, Int32, Int64, Users, ragged_places
 
 Names = Sequence[str]
 """The name of every code: ``LiveCatalogue.authors.names``, ``Log.ids("surface")``..."""
@@ -261,7 +261,7 @@ def _left_packed(codes: Any, width: int) -> Any:
 
 def _padded(rows: Int64, codes: Int32, n: int, width: int) -> Int32:
     counts = np.bincount(rows, minlength=n)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = ragged_places(counts)
     fits = place < width
     padded = np.zeros((n, width), np.int32)
     padded[rows[fits], place[fits]] = codes[fits]

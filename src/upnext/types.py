@@ -35,6 +35,11 @@ def ragged_rows(offsets: Int64) -> Int64:
     return np.repeat(np.arange(len(offsets) - 1), offsets[1:] - offsets[:-1])
 
 
+def ragged_places(sizes: Int64) -> Int64:
+    """The place, from 0, of every row within its own list, for lists of ``sizes`` in a row: ``[B] -> [N]``."""
+    return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+
 @dataclass(frozen=True, slots=True)
 class Ragged:
     """One list of item codes a request: ``item[offsets[b]:offsets[b + 1]]`` belongs to request b."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from upnext.ids import IdMap
 from upnext.packed import PackedIds, Texts
 from upnext.rows import grown, mapped, write_rows
-from upnext.types import Bool, Catalogue, Float32, Int32, Int64, Users
+from upnext.types import Bool, Catalogue, Float32, Int32, Int64, Users, ragged_places
 
 CATEGORIES_AN_ITEM = 8
 ATTRIBUTES_A_USER = 40
@@ -128,7 +128,7 @@ class LiveCatalogue:
         flat = column.explode(empty_as_null=False, keep_nulls=False)
         codes = _encode(self.categories, flat)
         row = np.repeat(np.arange(len(column)), length)
-        place = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+        place = ragged_places(length)
         fits = place < CATEGORIES_AN_ITEM
         out[row[fits], place[fits]] = codes[fits]
         return out

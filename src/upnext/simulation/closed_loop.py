@@ -17,7 +17,7 @@ from upnext.simulation.frames import event_frame
 from upnext.simulation.log import Played
 from upnext.simulation.sessions import draw_sessions
 from upnext.simulation.world import DAY_MS, World, examination
-from upnext.types import Float32, Float64, Int32, Int64
+from upnext.types import Float32, Float64, Int32, Int64, ragged_places
 
 
 class Service(Protocol):
@@ -61,8 +61,7 @@ def draw_visits(world: World, begin: int, days: int, slates_a_day: int, step_ms:
         world, begin, begin + days * DAY_MS, days * slates_a_day, world.config.stream("closed loop visits")
     )
     session = np.repeat(np.arange(len(sessions)), sessions.slates)
-    turn = np.arange(len(session)) - np.repeat(np.cumsum(sessions.slates) - sessions.slates, sessions.slates)
-    at = sessions.start_at[session] + turn * step_ms
+    at = sessions.start_at[session] + ragged_places(sessions.slates) * step_ms
     user = sessions.user[session]
     _, first = np.unique((at - begin) // step_ms * len(world.activity) + user, return_index=True)
     first = first[at[first] < begin + days * DAY_MS]

@@ -20,7 +20,7 @@ from upnext.candidates.history import run_starts
 from upnext.config import BecauseYouWatchedConfig
 from upnext.training.interactions import Interactions
 from upnext.training.progress import Progress
-from upnext.types import Float32, Float64, Int32, Int64
+from upnext.types import Float32, Float64, Int32, Int64, ragged_places
 
 DIRECTED = 1.0
 TILT = 0.7
@@ -142,6 +142,5 @@ def _neighbours(
     key = (row.astype(np.uint64) << np.uint64(32)) | (~similarity.view(np.uint32)).astype(np.uint64)
     order = np.argsort(key, kind="stable")
     found = np.bincount(row, minlength=together.shape[0])
-    place = np.arange(len(order)) - np.repeat(np.cumsum(found) - found, found)
-    order = order[place < neighbours]
+    order = order[ragged_places(found) < neighbours]
     return np.minimum(found, neighbours), column[order].astype(np.int32), similarity[order]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from upnext.training.sequences import Sequences
-from upnext.types import Bool, Float32, Int64
+from upnext.types import Bool, Float32, Int64, ragged_places
 
 
 def first_visits(seen: Sequences) -> Bool:
@@ -22,7 +22,7 @@ def ranks(seen: Sequences, rows: Int64, scores: Float32) -> Int64:
     """
     depth = rows - seen.start[rows]
     query = np.repeat(np.arange(len(rows)), depth)
-    nth = np.arange(len(query)) - np.repeat(np.cumsum(depth) - depth, depth)
+    nth = ragged_places(depth)
     mine = scores[np.arange(len(rows)), seen.item[rows]]
     scores[query, seen.item[np.repeat(rows - depth, depth) + nth]] = -np.inf
     at_least: Int64 = np.count_nonzero(scores >= mine[:, None], axis=1).astype(np.int64)

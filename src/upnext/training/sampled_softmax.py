@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from upnext.training.quick_gradients import log_sum_exp
-from upnext.types import Int32, Int64
+from upnext.types import Int32, Int64, ragged_places
 
 
 def sampled_softmax(
@@ -41,5 +41,4 @@ def pairs(left: Int32, right: Int32) -> tuple[Int64, Int64]:
     order = np.argsort(right, kind="stable")
     first, last = (np.searchsorted(right[order], left, side) for side in ("left", "right"))
     size = last - first
-    nth = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-    return np.repeat(np.arange(len(left)), size), order[np.repeat(first, size) + nth]
+    return np.repeat(np.arange(len(left)), size), order[np.repeat(first, size) + ragged_places(size)]
