@@ -78,15 +78,18 @@ def test_it_is_a_source_and_a_pair_scorer(source: TwoTower) -> None:
 
 
 def test_it_proposes_what_comes_next_to_an_anonymous_session(source: TwoTower) -> None:
-    starts = [0, 13, 27, 35]
+    """Mostly among the best three of 37; no more than the right ring known, three times in seven."""
+    starts = range(RINGS * LENGTH)
     histories = [[start, following(start), following(following(start))] for start in starts]
     answer = source(requests(histories), 5)
-    assert np.diff(answer.offsets).tolist() == [5] * 4
+    assert np.diff(answer.offsets).tolist() == [5] * len(starts)
+    foretold = 0
     for row, history in enumerate(histories):
         found = answer.of_request(row)
-        assert following(history[-1]) in found.item[:3].tolist()
+        foretold += following(history[-1]) in found.item[:3].tolist()
         assert not set(history) & set(found.item.tolist())
         assert (np.diff(np.asarray(found["score"])) <= 0).all()
+    assert foretold > 0.6 * len(starts)
 
 
 def test_watched_items_are_proposed_where_that_is_allowed(source: TwoTower) -> None:

@@ -44,9 +44,8 @@ def test_the_served_tower_is_the_trained_one(encoder: str) -> None:
     moment, surface = inputs["now"][:, None], inputs["surface"][:, None]
     with torch.no_grad():
         expected = trained(
-            inputs["user"], inputs["vectors"], inputs["weight"], inputs["at"], moment, inputs["attributes"], surface,
-            torch.zeros(BATCH, 1),
-        )[:, 0]  # fmt: skip
+            inputs["user"], inputs["vectors"], inputs["weight"], inputs["at"], moment, inputs["attributes"], surface
+        )[:, 0]
         served = ServingUserTower(trained)(*inputs.values())
     assert torch.allclose(served, expected, atol=1e-5)
     assert torch.allclose(served.norm(dim=1), torch.ones(BATCH), atol=1e-5)

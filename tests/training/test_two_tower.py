@@ -47,7 +47,7 @@ def test_only_the_transformer_minds_the_order_and_none_sees_the_future(encoder: 
         one = torch.ones(1, 6)
         nobody, nothing = torch.zeros(1, dtype=torch.int32), torch.zeros(1, 6, dtype=torch.int32)
         with torch.no_grad():
-            return tower(nobody, vectors, one, at, at + 1, nothing, nothing, torch.zeros(1, 6))[0]
+            return tower(nobody, vectors, one, at, at + 1, nothing, nothing)[0]
 
     assert torch.allclose(answers(swapped)[5], answers(history)[5], atol=1e-6) == (encoder == "average")
     assert torch.allclose(answers(later)[:4], answers(history)[:4], atol=1e-6)
@@ -83,7 +83,7 @@ def test_training_positions_and_serving_give_the_same_user_vectors(model: TwoTow
     with torch.no_grad():
         everywhere = tower(
             user, vectors(whole.item), torch.from_numpy(whole.weight), torch.from_numpy(whole.at),
-            torch.from_numpy(whole.now), about, torch.from_numpy(whole.surface), torch.zeros(whole.now.shape),
+            torch.from_numpy(whole.now), about, torch.from_numpy(whole.surface),
         )  # fmt: skip
         for back in range(8):
             asked = batch_of(seen, ends - back, size, 1)

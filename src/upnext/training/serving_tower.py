@@ -58,7 +58,7 @@ class LastAttention(nn.Module):
 
 
 class ServingUserTower(nn.Module):
-    """The user tower with its weights of now: one request a row, the example's age left out."""
+    """The user tower with its weights of now: one request a row."""
 
     week: Tensor
     attribute: Tensor
@@ -76,9 +76,6 @@ class ServingUserTower(nn.Module):
         known[0] = 0
         self.register_buffer("attribute", torch.cat([tower.attribute.weight.detach(), known], 1))
         self.register_buffer("last", torch.arange(tower.window) == tower.window - 1)
-        first = tower.dense[0]
-        assert isinstance(first, nn.Linear)
-        self.widen = _linear(first.weight[:, :-1], first.bias)
 
     def forward(
         self,
@@ -109,7 +106,7 @@ class ServingUserTower(nn.Module):
         about, known = self.attribute[attributes].sum(1).split([USER_SIZE, 1], -1)  # type: ignore[no-untyped-call]
         hour = (torch.div(now, HOUR_MS, rounding_mode="trunc") + 24 * THURSDAY) % WEEK
         joined = [state, tower.user(user), about / known.clamp(min=1), self.week[hour], tower.surface(surface)]
-        state = state + tower.dense[2](tower.dense[1](self.widen(torch.cat(joined, -1))))
+        state = state + tower.dense(torch.cat(joined, -1))
         length = torch.linalg.vector_norm(state, dim=-1, keepdim=True)
         unit: Tensor = state / length.clamp(min=1e-12)
         return unit

@@ -20,7 +20,7 @@ from upnext.training.progress import Step
 from upnext.training.sampled_softmax import pairs, sampled_softmax
 from upnext.training.sequences import Batch, Sequences, batch_of, epoch, user_ends
 from upnext.training.team import Alone, Objective, Standing, Team
-from upnext.training.user_tower import DAY_MS, UserTower
+from upnext.training.user_tower import UserTower
 from upnext.types import Float32, Int32, Int64
 
 USER_DROPOUT = 0.9  # how often training hides who the user is
@@ -55,7 +55,6 @@ class TowerTrainer:
         self.item_content, self.attributes = content, user_attributes
         self.content = [column.to(self.team.device) for column in content_tensors(content)]
         self.seed, self.rng = seed, np.random.default_rng(seed)
-        self.end = 0  # time of the last example: the age of the others counts from it
         size = config.embedding_size
         self.item_tower = ItemTower(ItemEncoder(vocabulary, size, config.id_dropout))
         self.user_tower = UserTower(vocabulary, size, config.history_size, config.encoder, config.dropout, USER_DROPOUT)
@@ -189,7 +188,7 @@ class TowerTrainer:
         batch = batch_of(seen, rows + 1, self.config.history_size, 1)
         history = vectors[np.maximum(batch.item, 0)] * (batch.item >= 0)[..., None]
         with torch.no_grad():
-            users = self._embed_users(batch, self.team.at(history), np.zeros((len(rows), 1), np.float32))
+            users = self._embed_users(batch, self.team.at(history), 1)
         return np.asarray(users[:, 0].cpu().numpy(), np.float32)
 
     def _compared(self, queries: Int64) -> Int64 | None:
@@ -214,7 +213,6 @@ class TowerTrainer:
     ) -> None:
         config, seen = self.config, self.seen
         self.towers.train()
-        self.end = int(seen.began[rows].max(initial=0))
         # Negatives are items of the training only: one that nobody could watch yet is no negative.
         counts = self.team.total(np.bincount(seen.item[rows], minlength=self.items).astype(np.int64))
         items = np.flatnonzero(counts).astype(np.int32)
@@ -241,8 +239,8 @@ class TowerTrainer:
         parts = np.split(places[1:], [batch.item.size, batch.item.size + len(target)])
         history, positives, negatives = (functional.embedding(self.team.at(part), vectors) for part in parts)
         same = pairs(target, negative)
-        age = np.log1p(np.maximum(self.end - batch.now, 0) / DAY_MS).astype(np.float32)
-        users = self._embed_users(batch, history.reshape(*batch.item.shape, -1), age)
+        length = batch.item.shape[1]
+        users = self._embed_users(batch, history.reshape(-1, length, history.shape[1]), length)
         losses = sampled_softmax(
             users[self.team.at(asked)],
             positives,
@@ -260,9 +258,9 @@ class TowerTrainer:
         negative = np.concatenate([self.draws.choice(target, few, replace=False), self.draws.choice(items, many)])
         return negative, (few * share[negative] + many / len(items)).astype(np.float32)
 
-    def _embed_users(self, batch: Batch, history: Tensor, age: Float32) -> Tensor:
-        """User vectors ``[B, Q, d]`` of the last Q slots; ``age [B, Q]`` of the examples."""
-        last = slice(batch.item.shape[1] - age.shape[1], None)
+    def _embed_users(self, batch: Batch, history: Tensor, slots: int) -> Tensor:
+        """User vectors ``[B, Q, d]`` of the last Q ``slots``."""
+        last = slice(batch.item.shape[1] - slots, None)
         known = batch.user < len(self.attributes)
         attributes = self.attributes[np.where(known, batch.user, 0)] * known[:, None]
         users: Tensor = self.user_tower(
@@ -273,7 +271,6 @@ class TowerTrainer:
             self.team.at(np.ascontiguousarray(batch.now[:, last])),
             self.team.at(attributes),
             self.team.at(np.ascontiguousarray(batch.surface[:, last])),
-            self.team.at(age),
         )
         return users
 

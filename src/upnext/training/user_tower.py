@@ -86,7 +86,7 @@ class UserTower(nn.Module):
         with torch.no_grad():
             self.user.weight[0] = 0
             self.attribute.weight[0] = 0
-        wide = size + 2 * USER_SIZE + 3 * CONTEXT_SIZE + 1
+        wide = size + 2 * USER_SIZE + 3 * CONTEXT_SIZE
         self.dense = nn.Sequential(nn.Linear(wide, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
         self.norm = nn.LayerNorm(size)
 
@@ -99,12 +99,10 @@ class UserTower(nn.Module):
         now: Tensor,
         attributes: Tensor,
         surface: Tensor,
-        age: Tensor,
     ) -> Tensor:
         """``user [B]``, ``vectors [B, T, d]``, ``weight``, ``at`` ``[B, T]``, ``attributes [B, A]``.
 
-        ``now``, ``surface`` and ``age`` (of the example, 0 when serving: Covington et al., RecSys 2016) are
-        ``[B, Q]``; query q stands behind item T - Q + q. Slots of weight 0 are empty.
+        ``now`` and ``surface`` are ``[B, Q]``; query q stands behind item T - Q + q. Slots of weight 0 are empty.
         """
         length, queries = vectors.shape[1], now.shape[1]
         filled = weight > 0
@@ -126,7 +124,7 @@ class UserTower(nn.Module):
         weekday = (torch.div(now, DAY_MS, rounding_mode="floor") + THURSDAY) % 7
         context = torch.cat([self.hour(hour), self.weekday(weekday), self.surface(surface)], -1)
         state = self.norm(state)
-        joined = torch.cat([state, self.dropout(who), context, age.unsqueeze(-1)], -1)
+        joined = torch.cat([state, self.dropout(who), context], -1)
         return functional.normalize(state + self.dense(joined), dim=-1)
 
     def _user(self, user: Tensor) -> Tensor:
