@@ -94,6 +94,32 @@ def test_movielens_csv(tmp_path: Path) -> None:
     assert reader.notes == ["left out the files tags.csv"]
 
 
+def test_movielens_100k(tmp_path: Path) -> None:
+    (tmp_path / "u.data").write_text("1\t10\t4\t978300760\n2\t11\t1\n")
+    flags = dict.fromkeys(range(19), "0") | {5: "1", 14: "1"}
+    (tmp_path / "u.item").write_bytes(
+        f"10|Amélie (2001)|25-Apr-2001||http://a|{'|'.join(flags.values())}\n"
+        f"11|Léon (1994)|01-Jan-1994||http://b|{'|'.join('1' + '0' * 18)}\n".encode("latin-1")
+    )
+    (tmp_path / "u.user").write_text("1|24|M|technician|85711\n")
+    (tmp_path / "u1.base").touch()
+    reader = open_source(["movielens", str(tmp_path)])
+    batches = list(reader)
+    rows = {batch.kind: validate(batch.kind, batch.frame, batch.file, TYPES).good for batch in batches}
+    assert rows["items"].select("item_id", "title", "categories", "attributes").rows() == [
+        ("10", "Amélie", ["Comedy", "Romance"], '{"year": 2001}'),
+        ("11", "Léon", None, '{"year": 1994}'),
+    ]
+    assert json.loads(rows["users"]["attributes"][0]) == {"gender": "M", "age": "24", "occupation": "technician"}
+    assert rows["events"].select("user_id", "item_id", "value", "happened_at").rows() == [
+        ("1", "10", 4.0, 978_300_760_000)
+    ]
+    assert rejects(batches) == [
+        ("u.data", 2, "has 3 fields between '\\t', expected 4 (user_id, item_id, value, happened_at)")
+    ]
+    assert reader.notes == ["left out the files u1.base", "u.item: is not UTF-8, read as latin-1"]
+
+
 def test_movietweetings_users_have_no_attributes(dat: Path) -> None:
     (dat / "users.dat").write_text("1::397291295\n")
     reader = open_source(["movielens", str(dat)])
@@ -103,7 +129,7 @@ def test_movietweetings_users_have_no_attributes(dat: Path) -> None:
 
 def test_a_folder_that_is_no_movielens(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
-    with pytest.raises(DataError, match=r"neither ratings\.dat nor ratings\.csv; found a\.txt"):
+    with pytest.raises(DataError, match=r"no ratings\.dat, ratings\.csv or u\.data; found a\.txt"):
         open_source(["movielens", str(tmp_path)])
     (tmp_path / "ratings.csv").write_text("user,movie\n1,2\n")
     with pytest.raises(DataError, match="no column for 'user_id'; found are user, movie"):

@@ -1,4 +1,4 @@
-"""MovieLens and MovieTweetings: ``ratings``, ``movies`` and ``users`` as ``::`` files or as csv."""
+"""MovieLens and MovieTweetings: ``ratings``, ``movies``, ``users`` as ``::`` files or csv; the ``u.`` files of 100K."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from upnext.events.validate import reject_rows
 _RATINGS = ("user_id", "item_id", "value", "happened_at")
 _MOVIES = ("item_id", "title", "genres")
 _USERS = ("user_id", "gender", "age", "occupation", "zip")
+_GENRES = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+_MOVIES_100K = ("item_id", "title", "release", "video_release", "url", *_GENRES)  # a 1 in the columns of its genres
+_USERS_100K = ("user_id", "age", "gender", "occupation", "zip")
 _CSV_NAMES = {"userId": "user_id", "movieId": "item_id", "rating": "value", "timestamp": "happened_at"}
 _NO_GENRES = "(no genres listed)"
 
@@ -30,13 +36,13 @@ class MovieLens:
         folder = path if path.is_dir() else path.parent
         self.name = folder.resolve().name
         self.notes: list[str] = []
-        ratings = _one_of(folder, "ratings")
+        ratings = _one_of(folder, "ratings.dat", "ratings.csv", "u.data")
         if ratings is None:
             names = ", ".join(sorted(entry.name for entry in folder.iterdir())[:20]) or "nothing"
-            raise DataError(f"{folder}: has neither ratings.dat nor ratings.csv; found {names}")
+            raise DataError(f"{folder}: has no ratings.dat, ratings.csv or u.data; found {names}")
         self._ratings = ratings
-        self._movies = _one_of(folder, "movies")
-        self._users = folder / "users.dat" if (folder / "users.dat").is_file() else None
+        self._movies = _one_of(folder, *(["u.item"] if ratings.name == "u.data" else ["movies.dat", "movies.csv"]))
+        self._users = _one_of(folder, "u.user" if ratings.name == "u.data" else "users.dat")
         used = [path for path in (self._ratings, self._movies, self._users) if path]
         self.total = size_of(*used)
         others = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry not in used)
@@ -45,7 +51,8 @@ class MovieLens:
 
     def __iter__(self) -> Iterator[Batch]:
         if self._movies:
-            for rows, rejects, units in self._parts(self._movies, _MOVIES):
+            columns = _MOVIES_100K if self._movies.name == "u.item" else _MOVIES
+            for rows, rejects, units in self._parts(self._movies, columns):
                 yield Batch("items", _items(rows), self._movies.name, rejects, units=units)
         if self._users:
             yield from self._read_users(self._users)
@@ -55,11 +62,12 @@ class MovieLens:
 
     def _read_users(self, path: Path) -> Iterator[Batch]:
         """Only MovieLens's users have attributes; zip codes are left out, for hardly two users share one."""
+        columns = _USERS_100K if path.name == "u.user" else _USERS
         first = next(iter(text_blocks(path, path.name, encoding="latin-1")), None)
-        if first is None or len(first.text) == 0 or first.text[0].count("::") != len(_USERS) - 1:
+        if first is None or len(first.text) == 0 or first.text[0].count(_separator(path)) != len(columns) - 1:
             self.notes.append(f"left out {path.name}: it has no age, gender or occupation")
             return
-        for rows, rejects, units in self._parts(path, _USERS):
+        for rows, rejects, units in self._parts(path, columns):
             attributes = pl.struct("gender", "age", "occupation").struct.json_encode().alias("attributes")
             yield Batch("users", rows.select("user_id", attributes, LINE), path.name, rejects, units=units)
 
@@ -69,11 +77,18 @@ class MovieLens:
         encoding = _encoding(path)
         if encoding != "utf-8":
             self.notes.append(f"{path.name}: is not UTF-8, read as {encoding}")
-        return _read_dat(path, columns, encoding)
+        return _read_text(path, columns, _separator(path), encoding)
+
+
+def _separator(path: Path) -> str:
+    return {"u.data": "\t", "u.item": "|", "u.user": "|"}.get(path.name, "::")
 
 
 def _items(rows: pl.DataFrame) -> pl.DataFrame:
     year = pl.col("title").str.extract(r"\((\d{4})\)\s*$")
+    if "genres" not in rows.columns:
+        named = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES[1:]]
+        rows = rows.with_columns(genres=pl.concat_str(named, separator="|", ignore_nulls=True).replace("", _NO_GENRES))
     genres = pl.when(pl.col("genres") != _NO_GENRES).then("genres")
     return rows.select(
         "item_id",
@@ -94,14 +109,14 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[Part]:
         yield named, rejects, units
 
 
-def _read_dat(path: Path, columns: tuple[str, ...], encoding: str) -> Iterator[Part]:
+def _read_text(path: Path, columns: tuple[str, ...], separator: str, encoding: str) -> Iterator[Part]:
     for lines in text_blocks(path, path.name, encoding=encoding):
-        fields = lines.text.str.count_matches("::", literal=True) + 1
+        fields = lines.text.str.count_matches(separator, literal=True) + 1
         good = fields == len(columns)
         bad = zip(lines.number.filter(~good), lines.text.filter(~good), fields.filter(~good), strict=True)
-        reason = f"fields between '::', expected {len(columns)} ({', '.join(columns)})"
+        reason = f"fields between {separator!r}, expected {len(columns)} ({', '.join(columns)})"
         rejects = [(number, "", text, f"has {count} {reason}") for number, text, count in bad]
-        split = lines.text.filter(good).str.split_exact("::", len(columns) - 1).struct.unnest()
+        split = lines.text.filter(good).str.split_exact(separator, len(columns) - 1).struct.unnest()
         frame = split.rename(dict(zip(split.columns, columns, strict=True)))
         yield (
             frame.with_columns(lines.number.filter(good).alias(LINE)),
@@ -116,8 +131,5 @@ def _encoding(path: Path) -> str:
     return "latin-1" if bad > 1 else "utf-8"
 
 
-def _one_of(folder: Path, stem: str) -> Path | None:
-    for suffix in (".dat", ".csv"):
-        if (folder / f"{stem}{suffix}").is_file():
-            return folder / f"{stem}{suffix}"
-    return None
+def _one_of(folder: Path, *names: str) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
