@@ -20,8 +20,16 @@ _GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
     "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
-_MOVIES_100K = ("item_id", "title", "release", "video_release", "url", *_GENRES)  # a 1 in the columns of its genres
-_USERS_100K = ("user_id", "age", "gender", "occupation", "zip")
+_LAYOUTS = {  # file -> its separator (a csv's is found out) and its columns
+    "ratings.dat": ("::", _RATINGS),
+    "ratings.csv": (",", _RATINGS),
+    "u.data": ("\t", _RATINGS),
+    "movies.dat": ("::", _MOVIES),
+    "movies.csv": (",", _MOVIES),
+    "u.item": ("|", ("item_id", "title", "release", "video_release", "url", *_GENRES)),  # a 1 in those of its genres
+    "users.dat": ("::", _USERS),
+    "u.user": ("|", ("user_id", "age", "gender", "occupation", "zip")),
+}
 _CSV_NAMES = {"userId": "user_id", "movieId": "item_id", "rating": "value", "timestamp": "happened_at"}
 _NO_GENRES = "(no genres listed)"
 
@@ -41,8 +49,8 @@ class MovieLens:
             names = ", ".join(sorted(entry.name for entry in folder.iterdir())[:20]) or "nothing"
             raise DataError(f"{folder}: has no ratings.dat, ratings.csv or u.data; found {names}")
         self._ratings = ratings
-        self._movies = _one_of(folder, *(["u.item"] if ratings.name == "u.data" else ["movies.dat", "movies.csv"]))
-        self._users = _one_of(folder, "u.user" if ratings.name == "u.data" else "users.dat")
+        self._movies = _one_of(folder, "movies.dat", "movies.csv", "u.item")
+        self._users = _one_of(folder, "users.dat", "u.user")
         used = [path for path in (self._ratings, self._movies, self._users) if path]
         self.total = size_of(*used)
         others = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry not in used)
@@ -51,37 +59,33 @@ class MovieLens:
 
     def __iter__(self) -> Iterator[Batch]:
         if self._movies:
-            columns = _MOVIES_100K if self._movies.name == "u.item" else _MOVIES
-            for rows, rejects, units in self._parts(self._movies, columns):
+            for rows, rejects, units in self._parts(self._movies):
                 yield Batch("items", _items(rows), self._movies.name, rejects, units=units)
         if self._users:
             yield from self._read_users(self._users)
-        for rows, rejects, units in self._parts(self._ratings, _RATINGS):
+        for rows, rejects, units in self._parts(self._ratings):
             events = rows.select(*_RATINGS, LINE).with_columns(event_type=pl.lit("rating"))
             yield Batch("events", events, self._ratings.name, rejects, units=units)
 
     def _read_users(self, path: Path) -> Iterator[Batch]:
         """Only MovieLens's users have attributes; zip codes are left out, for hardly two users share one."""
-        columns = _USERS_100K if path.name == "u.user" else _USERS
+        separator, columns = _LAYOUTS[path.name]
         first = next(iter(text_blocks(path, path.name, encoding="latin-1")), None)
-        if first is None or len(first.text) == 0 or first.text[0].count(_separator(path)) != len(columns) - 1:
+        if first is None or len(first.text) == 0 or first.text[0].count(separator) != len(columns) - 1:
             self.notes.append(f"left out {path.name}: it has no age, gender or occupation")
             return
-        for rows, rejects, units in self._parts(path, columns):
+        for rows, rejects, units in self._parts(path):
             attributes = pl.struct("gender", "age", "occupation").struct.json_encode().alias("attributes")
             yield Batch("users", rows.select("user_id", attributes, LINE), path.name, rejects, units=units)
 
-    def _parts(self, path: Path, columns: tuple[str, ...]) -> Iterator[Part]:
+    def _parts(self, path: Path) -> Iterator[Part]:
+        separator, columns = _LAYOUTS[path.name]
         if path.suffix == ".csv":
             return _read_csv(path, columns)
         encoding = _encoding(path)
         if encoding != "utf-8":
             self.notes.append(f"{path.name}: is not UTF-8, read as {encoding}")
-        return _read_text(path, columns, _separator(path), encoding)
-
-
-def _separator(path: Path) -> str:
-    return {"u.data": "\t", "u.item": "|", "u.user": "|"}.get(path.name, "::")
+        return _read_text(path, columns, separator, encoding)
 
 
 def _items(rows: pl.DataFrame) -> pl.DataFrame:
