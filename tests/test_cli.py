@@ -241,7 +241,7 @@ def test_evaluation_measures_every_stage(upnext, shop: Shop, tmp_path: Path) -> 
     assert 0 < stages["ranking"]["click"]["auc"] < 1
     slate = stages["slate"]
     assert {"full funnel", "popularity"} <= set(slate)
-    assert all(0 <= slate["full funnel"][name] <= 1 for name in ("ndcg@10", "coverage@10"))
+    assert all(0 <= slate["full funnel"][name] <= 1 for name in ("ndcg@10", "value@10", "coverage"))
     assert results["oracle"]
     assert report.read_text().lstrip().lower().startswith("<!doctype html")
     assert "full funnel" in done.out

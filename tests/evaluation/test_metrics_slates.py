@@ -32,6 +32,16 @@ def test_recall_by_hand() -> None:
     assert metrics.recall(SHOWN, TRUTH, 10).mean == pytest.approx(5 / 6)
 
 
+def test_worth_held_by_hand() -> None:
+    """One user's 7 and 9 are worth 2 and 6, and 30, which is never shown, 4; another's 3 is worth nothing."""
+    truth, worth = Ragged.of([[7, 9, 30], [3], []]), np.array([2, 6, 4, 0], np.float32)
+    found = metrics.worth_held(SHOWN, truth, worth, 2)
+    np.testing.assert_allclose(found.value, [2 / 12, NAN, NAN])
+    assert metrics.worth_held(SHOWN, truth, worth, 4).mean == pytest.approx(8 / 12)
+    both = metrics.worth_held(SHOWN, truth, np.array([2, 6, 4, 36], np.float32), 4)
+    assert both.mean == pytest.approx((8 + 36) / (12 + 36)), "who gave more counts more"
+
+
 def test_hit_rate_by_hand() -> None:
     np.testing.assert_array_equal(metrics.hit_rate(SHOWN, TRUTH, 1).value, [0, 1, NAN])
     assert metrics.hit_rate(SHOWN, TRUTH, 2).mean == 1.0

@@ -48,9 +48,9 @@ def results() -> Results:
                 "watch": {"rows": 55_588, "mae": 16.1, "xauc": 0.69, "popularity": {"mae": 20.0, "xauc": 0.5}},
             },
             "slate": {
-                "full funnel": {"ndcg@10": 0.12, "coverage@10": 0.4},
-                "popularity": {"ndcg@10": 0.03, "coverage@10": 0.001},
-                "als": {"ndcg@10": NAN, "coverage@10": 0.2},
+                "full funnel": {"ndcg@10": 0.12, "coverage": 0.4},
+                "popularity": {"ndcg@10": 0.03, "coverage": 0.001},
+                "als": {"ndcg@10": NAN, "coverage": 0.2},
             },
         },
         "oracle": {"value share": 0.8},
@@ -66,7 +66,7 @@ def test_json_keeps_the_numbers_and_writes_what_is_undefined_as_null(tmp_path: P
     path = tmp_path / "results.json"
     path.write_text(to_json(found))
     back = from_json(path)
-    assert back["stages"]["slate"]["full funnel"] == {"ndcg@10": 0.12, "coverage@10": 0.4}
+    assert back["stages"]["slate"]["full funnel"] == {"ndcg@10": 0.12, "coverage": 0.4}
     assert back["stages"]["candidates"]["popularity"]["share"] is None
     assert back["training"]["ranker"]["loss"] == [0.5, None]
     assert back["stages"]["ranking"]["click"]["reliability"][0] == [0.1, 0.12, 900]
@@ -106,6 +106,8 @@ def test_numbers_are_short(value: object, text: str) -> None:
 def test_each_stage_has_a_section_that_compares_with_popularity() -> None:
     found = {section.key: section for section in sections(results())}
     assert list(found) == ["candidates", "ranking", "seconds", "slate", "oracle", "cold", "timing"]
+    assert (found["slate"].title, found["slate"].columns) == ("Slate, the first 10", ("ndcg", "coverage"))
+    assert found["candidates"].columns == ("recall@1000", "recall@100", "share"), "of several depths each says its own"
     funnel, popularity, als = found["slate"].rows
     assert [(cell.text, cell.times) for cell in funnel.cells] == [("0.1200", "4.0×"), ("0.4000", "")]
     assert (funnel.whole, popularity.baseline, als.whole) == (True, True, False)
@@ -140,9 +142,11 @@ def test_headlines_name_the_weakest_task_and_the_deepest_recall() -> None:
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_the_terminal_shows_every_row_without_cutting(width: int) -> None:
-    console = Console(width=width, file=io.StringIO())
+    console, found = Console(width=width, file=io.StringIO()), results()
+    measures = ("ndcg@10", "recall@10", "value@10", "coverage", "diversity", "novelty", "fresh")  # all that there are
+    found["stages"]["slate"] = {**found["stages"]["slate"], "because_you_watched": dict.fromkeys(measures, 0.4321)}
     with console.capture() as captured:
-        show(results(), console)
+        show(found, console)
     text = captured.get()
     assert "…" not in text
     for word in ("full funnel", "0.1200", "union", "$like$", "16.1", "v7 <b>", "value share"):

@@ -56,6 +56,19 @@ def recall(slates: Int32, truth: Ragged, k: int) -> PerUser:
     return _ratio(hits(slates[:, :k], truth).sum(axis=1), relevant(truth))
 
 
+def worth_held(slates: Int32, truth: Ragged, worth: Float32, k: int) -> PerUser:
+    """The share of the ``worth`` of all relevant items, ``[len(truth.item)]``, that is among the first ``k``.
+
+    Users count by the worth of theirs, each of which is there once; those without any worth are undefined.
+    """
+    rows, users = ragged_rows(truth.offsets), len(slates)
+    first = slates[:, :k]
+    shown = _keys(np.arange(users, dtype=np.int64)[:, None], first)[first >= 0]
+    held = worth * np.isin(_keys(rows, truth.item), shown)
+    total, found = (np.bincount(rows, amount, minlength=users) for amount in (worth, held))
+    return PerUser(_ratio(found, np.maximum(total, 0)).value, np.maximum(total, 0))
+
+
 def hit_rate(slates: Int32, truth: Ragged, k: int) -> PerUser:
     """1 where any of the first ``k`` is relevant."""
     found = hits(slates[:, :k], truth).any(axis=1)

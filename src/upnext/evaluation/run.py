@@ -77,6 +77,7 @@ def _measure(
     shown = slates.show(model, live, config, events, applied, asked, progress)
     past = events.take(slice(0, applied))
     seen = np.bincount(past.item[past.item >= 0], minlength=len(live.catalogue())).astype(np.float32)
+    given = slates.worth(asked, examples, config.ranking.tasks)
     similarity = Similarity(live.catalogue)
     results: Results = {
         "window": {
@@ -91,7 +92,7 @@ def _measure(
         "stages": {
             "candidates": slates.candidate_metrics(shown, asked.truth),
             "ranking": ranking,
-            "slate": slates.slate_metrics(shown, asked, live, k, similarity, seen),
+            "slate": slates.slate_metrics(shown, asked, given, live, k, similarity, seen),
         },
         "cold": slates.cold_metrics(shown, asked, np.unique(past.user), np.unique(past.item), k),
         "timing": _timing(model, live, asked, k),

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from upnext.build import Model
-from upnext.config import Config
+from upnext.config import Config, TaskConfig
 from upnext.evaluation import metrics
 from upnext.evaluation.results import BASELINE, FUNNEL, UNION
 from upnext.live import Live
 from upnext.pipeline import first_k
+from upnext.ranking.value import weighted_sum
 from upnext.reranking.order import by_utility
+from upnext.training.examples import Examples
 from upnext.training.progress import Progress
 from upnext.types import Candidates, Events, Float32, Int32, Int64, Ragged, Slate
 
@@ -159,15 +161,29 @@ def candidate_metrics(shown: Shown, truth: Ragged) -> dict[str, dict[str, float 
     return found
 
 
+def worth(asked: Visits, examples: Examples, tasks: Mapping[str, TaskConfig]) -> Float32:
+    """What the users gave each item of the truth when it was shown to them: the weighted sum of what they did."""
+    weights = {name: task.weight for name, task in tasks.items()}
+    given = weighted_sum(examples.labels, weights, len(examples))
+    user = np.repeat(examples.moments.user, np.diff(examples.moments.offsets)).astype(np.int64)
+    pairs, row = np.unique((user << 32) | examples.moments.item, return_inverse=True)
+    total = np.append(np.bincount(row, given, minlength=len(pairs)), 0)
+    wanted = (np.repeat(asked.user, np.diff(asked.truth.offsets)).astype(np.int64) << 32) | asked.truth.item
+    place = np.searchsorted(pairs, wanted)
+    known = np.isin(wanted, pairs)
+    return np.where(known, total[np.where(known, place, -1)], 0).astype(np.float32)
+
+
 def slate_metrics(
     shown: Shown,
     asked: Visits,
+    given: Float32,
     live: Live,
     k: int,
     similarity: Callable[[Int32], Float32],
     seen: Float32,
 ) -> dict[str, dict[str, float | None]]:
-    """Quality and breadth of the first k of every way of choosing."""
+    """Quality and breadth of the first k of every way of choosing; ``given`` is the worth of each item of the truth."""
     catalogue = live.catalogue()
     found: dict[str, dict[str, float | None]] = {}
     for name in [FUNNEL, "before reranking", *(n for n in shown.lists if n not in (FUNNEL, "before reranking", UNION))]:
@@ -175,7 +191,8 @@ def slate_metrics(
         found[name] = {
             f"ndcg@{k}": metrics.ndcg(lists, asked.truth, k).mean,
             f"recall@{k}": metrics.recall(lists, asked.truth, k).mean,
-            f"coverage@{k}": metrics.coverage(lists, k, int(catalogue.available.sum())),
+            f"value@{k}": metrics.worth_held(lists, asked.truth, given, k).mean,
+            "coverage": metrics.coverage(lists, k, int(catalogue.available.sum())),
             "diversity": metrics.diversity(lists, k, similarity).mean,
             "novelty": metrics.novelty(lists, k, seen).mean,
             "fresh": metrics.share_of_fresh(lists, k, catalogue.published_at, asked.now, FRESH_MS).mean,
@@ -199,7 +216,7 @@ def cold_metrics(
             "pairs": float(len(truth.item)),
             f"recall@{k}": metrics.recall(shown[FUNNEL], truth, k).mean,
             f"union recall@{DEPTH}": metrics.recall(shown[UNION], truth, DEPTH).mean,
-            f"popularity recall@{k}": metrics.recall(shown[BASELINE], truth, k).mean,
+            f"popularity@{k}": metrics.recall(shown[BASELINE], truth, k).mean,
         }
     return found
 

@@ -15,7 +15,7 @@ from upnext.evaluation.results import BASELINE, FUNNEL, UNION, Numbers, Results,
 
 BINARY = ("rows", "positives", "auc", "gauc", "ece", "log_loss")
 SECONDS = ("rows", "mae", "xauc")
-COMPARED = ("recall", "ndcg", "hit", "mrr", "auc", "gauc", "mae", "xauc")  # beginnings of measures
+COMPARED = ("recall", "ndcg", "value", "hit", "mrr", "auc", "gauc", "mae", "xauc")  # beginnings of measures
 
 TITLES: Mapping[str, tuple[str, str]] = {
     "candidates": (
@@ -33,8 +33,9 @@ TITLES: Mapping[str, tuple[str, str]] = {
     ),
     "slate": (
         "Slate",
-        "ndcg, recall: what people chose next, and how near the top. coverage: share of the catalogue shown to "
-        "anybody. diversity: mean difference within a slate. novelty: bits of surprise. fresh: share of new items.",
+        "ndcg, recall: what people chose next, and how near the top. value: share of what that was worth (clicks, "
+        "watch time... as weighted). coverage: share of the catalogue shown to anybody. diversity: mean difference "
+        "within a slate. novelty: bits of surprise. fresh: share of new items.",
     ),
     "oracle": ("Against the oracle", "What is possible when true preferences are known."),
     "cold": ("Cold start", "Users and items that training never saw."),
@@ -121,9 +122,9 @@ def show(results: Results, console: Console) -> None:
             console.print(Text(section.note, style="dim"))
 
 
-def rich_table(section: Section, compared: int = 100) -> Table:
+def rich_table(section: Section, compared: int = 100, gap: int = 1) -> Table:
     """The first ``compared`` columns also say how many times popularity they are, in a column of its own."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     with_times = [n < compared and any(row.cells[n].times for row in section.rows) for n in range(len(section.columns))]
     for column, times in zip(section.columns, with_times, strict=True):
@@ -139,13 +140,13 @@ def rich_table(section: Section, compared: int = 100) -> Table:
 
 
 def _fitting(section: Section, console: Console) -> Table:
-    """The table with as many comparisons as the terminal is wide enough for."""
+    """The table with as many comparisons as the terminal is wide enough for, and closer together if it must be."""
     anything = console.options.update(max_width=10_000)
-    for compared in range(len(section.columns), 0, -1):
+    for compared in range(len(section.columns), -1, -1):
         table = rich_table(section, compared)
         if console.measure(table, options=anything).maximum <= console.width:
             return table
-    return rich_table(section, 0)
+    return rich_table(section, 0, gap=0)
 
 
 def number(value: object) -> str:
@@ -166,7 +167,12 @@ def _compared(key: str, table: Mapping[str, Numbers]) -> Section:
     columns = tuple(dict.fromkeys(measure for numbers in table.values() for measure in numbers))
     base = table.get(BASELINE, {})
     rows = [_row(name, columns, numbers, base) for name, numbers in table.items() if numbers]
-    return Section(key, *TITLES[key], columns, tuple(rows))
+    title, note = TITLES[key]
+    depths = {_depth(measure) for measure in columns if "@" in measure}
+    if len(depths) == 1:  # said once: terminals are narrow
+        columns = tuple(measure.partition("@")[0] for measure in columns)
+        title = f"{title}, the first {depths.pop()}"
+    return Section(key, title, note, columns, tuple(rows))
 
 
 def _tasks(key: str, tasks: Mapping[str, Task], measures: Sequence[str]) -> Section:
