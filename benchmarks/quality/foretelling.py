@@ -1,4 +1,4 @@
-"""The table of KuaiRand: a line a task and measure, each system with its interval, and their difference."""
+"""The tables of KuaiRand: a line a task and measure with intervals and differences; and what slates would be."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from benchmarks.quality import homes, ranking
+from benchmarks.quality import homes, ranking, visits
 from benchmarks.quality.choosing import Wanted
 from benchmarks.quality.ranking import Predicted, Rows
-from benchmarks.quality.results import OURS
+from benchmarks.quality.results import OURS, table
+from benchmarks.quality.visits import Shown
 from benchmarks.quality.weighted import BINARY, SECONDS, draws
 from upnext.types import Float64
 
@@ -23,12 +24,14 @@ def run(wanted: Wanted) -> tuple[dict[str, Any], list[Table]]:
     train, test = ranking.train_and_test(home)
     runs: dict[str, list[Predicted]] = {}
     seconds: dict[str, list[float]] = {}
+    asked: list[Shown] = []
     if wanted.ours:
         runs[OURS], seconds[OURS] = [], []
         source = homes.Source((), ranking.UNTIL, 0)
         for seed in wanted.seeds:
             seconds[OURS].append(homes.trained(home, source, seed, wanted.settings).fit_seconds)
             runs[OURS].append(ranking.predict(home))
+            asked.append(visits.first_visits(home, wanted.settings))
     if wanted.peers:
         folder = wanted.work / "peers"
         runs[PEER], seconds[PEER] = ranking.boosted(wanted.python, train, test, folder, wanted.seeds)
@@ -38,7 +41,12 @@ def run(wanted: Wanted) -> tuple[dict[str, Any], list[Table]]:
         "fit CPU seconds": seconds,
         "measures": measured(test, runs),
     }
-    return found, [shown(found["measures"], list(runs))]
+    tables = [shown(found["measures"], list(runs))]
+    if asked:
+        found["visits"] = visits.measured(asked)
+        title = f"kuairand-pure: upnext at the first visit of {len(asked[0].truth):,} users"
+        tables.append(table(title, found["visits"], visits.MEASURES, "source"))
+    return found, tables
 
 
 def measured(test: Rows, runs: dict[str, list[Predicted]]) -> list[dict[str, Any]]:
