@@ -249,7 +249,7 @@ class RankingConfig(Section):
         64, description="Of a list of choices: a chosen item and source candidates beside it.", ge=2
     )
     choice_power: float = Field(
-        0.1, description="How much value is held to what people choose among candidates; 0 = not.", ge=0, le=4
+        0.2, description="How much value is held to what people choose among candidates; 0 = not.", ge=0, le=4
     )
 
     @field_validator("tasks", mode="before")

@@ -58,7 +58,7 @@ def test_pages_are_whole_and_of_one_user(client: httpx.Client) -> None:
     assert set(wrong.json()["error"]) == {"code", "message", "field", "remedy"}
 
 
-def test_the_xray_is_of_the_page_or_says_that_it_is_not(client: httpx.Client) -> None:
+def test_the_xray_is_of_the_page_or_says_that_it_is_not(client: httpx.Client, home: Home) -> None:
     page = client.post("/v1/console/page", json={"user_id": "u1"}).json()
     asked = {"user_id": "u1", "recommendation_id": page["rows"][0]["recommendation_id"]}
     xray = client.get("/v1/console/xray", params=asked).json()
@@ -75,7 +75,7 @@ def test_the_xray_is_of_the_page_or_says_that_it_is_not(client: httpx.Client) ->
     np.testing.assert_allclose(held["sum"], parts, rtol=1e-4)
     np.testing.assert_allclose(held["factor"], held["choice"] ** held["power"], rtol=1e-4)
     np.testing.assert_allclose(path["value"], parts * held["factor"], rtol=1e-3)
-    assert xray["choice_power"] == held["power"] == 0.1
+    assert xray["choice_power"] == held["power"] == home.config.ranking.choice_power > 0
     assert max(row["choice"] for row in xray["candidates"]) <= 1
     effects = [abs(feature["effect"]) for feature in path["features"]]
     assert effects == sorted(effects, reverse=True)
@@ -121,7 +121,7 @@ def test_saved_dials_serve_and_survive(client: httpx.Client, home: Home) -> None
     predictions = explained["predictions"]
     expected = predictions["p_click"] + 9.5 * predictions.get("p_like", 0) + 4 * predictions.get("p_share", 0)
     expected += 0.01 * predictions["watch_seconds"]
-    expected *= explained["choice"] ** 0.1
+    expected *= explained["choice"] ** home.config.ranking.choice_power
     assert abs(explained["value"] - expected) < 1e-3 * max(expected, 1)
     undone = client.post("/v1/console/dials/undo").json()
     assert (undone["dials"]["weights.like"], undone["dials"]["exploration"], undone["undo"]) == (2.0, 0.1, 0)
