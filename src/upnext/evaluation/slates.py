@@ -183,7 +183,10 @@ def slate_metrics(
     similarity: Callable[[Int32], Float32],
     seen: Float32,
 ) -> dict[str, dict[str, float | None]]:
-    """Quality and breadth of the first k of every way of choosing; ``given`` is the worth of each item of the truth."""
+    """Quality and breadth of the first k of every way of choosing.
+
+    ``given`` is the worth of each item of the truth: without any, as where the log has no impressions, no ``value@k``.
+    """
     catalogue = live.catalogue()
     found: dict[str, dict[str, float | None]] = {}
     for name in [FUNNEL, "before reranking", *(n for n in shown.lists if n not in (FUNNEL, "before reranking", UNION))]:
@@ -191,7 +194,7 @@ def slate_metrics(
         found[name] = {
             f"ndcg@{k}": metrics.ndcg(lists, asked.truth, k).mean,
             f"recall@{k}": metrics.recall(lists, asked.truth, k).mean,
-            f"value@{k}": metrics.worth_held(lists, asked.truth, given, k).mean,
+            **({f"value@{k}": metrics.worth_held(lists, asked.truth, given, k).mean} if given.any() else {}),
             "coverage": metrics.coverage(lists, k, int(catalogue.available.sum())),
             "diversity": metrics.diversity(lists, k, similarity).mean,
             "novelty": metrics.novelty(lists, k, seen).mean,
