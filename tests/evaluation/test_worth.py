@@ -1,10 +1,16 @@
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from upnext.config import RankingConfig
-from upnext.evaluation.slates import Visits, worth
+import numpy as np
+import polars as pl
+
+from upnext.config import Config, RankingConfig
+from upnext.evaluation.slates import Shown, Visits, slate_metrics, worth
 from upnext.features.replay import Moments
+from upnext.live import Live
+from upnext.reranking.similarity import Similarity
+from upnext.storage.sqlite import SQLiteLog
 from upnext.training.examples import Examples
 from upnext.types import Float32, Ragged
 
@@ -37,3 +43,18 @@ def test_the_worth_of_an_item_is_all_that_its_user_did_where_it_was_shown() -> N
         np.empty(0, np.int16), np.empty(0, np.int16), {name: np.empty(0, np.float32) for name in labels},
     )  # fmt: skip
     np.testing.assert_array_equal(worth(asked, nothing, RankingConfig().tasks), [0, 0, 0, 0])
+
+
+def test_value_is_measured_where_something_was_given_and_left_out_where_nothing_was(tmp_path: Path) -> None:
+    log = SQLiteLog(tmp_path / "log.db")
+    log.upsert_items(pl.DataFrame({"item_id": ["a", "b", "c"]}))
+    live = Live(log, Config(), events=False)
+    asked = Visits(np.zeros(1, np.int32), np.ones(1, np.int64), np.zeros(1, np.int16), Ragged.of([[0, 2]]))
+    shown = Shown()
+    for name, items in (("full funnel", [0, 1]), ("before reranking", [1, 2]), ("popularity", [1, -1])):
+        shown.add(name, np.array([items], np.int32))
+    alike, seen = Similarity(live.catalogue), np.ones(3, np.float32)
+    with_worth = slate_metrics(shown, asked, np.array([3, 1], np.float32), live, 2, alike, seen)
+    assert [with_worth[name]["value@2"] for name in shown.lists] == [0.75, 0.25, 0.0]
+    without = slate_metrics(shown, asked, np.zeros(2, np.float32), live, 2, alike, seen)
+    assert all("value@2" not in row and row["recall@2"] is not None for row in without.values())
