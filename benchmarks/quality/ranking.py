@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality import homes
-from upnext.build import build, hydrators
+from upnext.build import hydrators
 from upnext.cli_shared import moment
 from upnext.evaluation import rows
+from upnext.evaluation.run import held_out
 from upnext.features.replay import Replay
 from upnext.home import Home
 from upnext.live import Live
@@ -89,15 +90,12 @@ def predict(directory: Path) -> Predicted:
     home = Home.open(directory)
     log = home.log()
     try:
-        folder, manifest = home.models().open()
-        live = Live(log, home.config, events=False)
-        events, start = live.all_events(), manifest.until_ms
-        live.state.apply(events.take(events.received_at < start))
-        model = build(home.config, live, folder, manifest.version)
+        held = held_out(home, log)
+        live, events, start = held.live, held.events, held.manifest.until_ms
         replay = Replay(home.config.features, live.roles, live.catalogue, events)
         end = int(events.received_at[-1]) + 1
         examples = from_impressions(events, live.roles, home.config.ranking.tasks, start, end)
-        found, _ = rows.predict(model, examples, replay, home.config, live, Silent())
+        found, _ = rows.predict(held.model, examples, replay, home.config, live, Silent())
     finally:
         log.close()
     predicted = {}

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.quality.lists import Top
 from benchmarks.quality.metrics import Measure
 from benchmarks.quality.results import System, plain
 from benchmarks.quality.split import Lists
-from upnext.build import build
 from upnext.evaluation import slates
-from upnext.evaluation.results import BASELINE, FUNNEL, UNION
+from upnext.evaluation.results import BASELINE, BEFORE, FUNNEL, UNION
+from upnext.evaluation.run import held_out
 from upnext.home import Home
-from upnext.live import Live
 from upnext.training.interactions import positive_rows
 from upnext.training.progress import Silent
 
@@ -39,15 +36,11 @@ def first_visits(directory: Path, settings: Sequence[str] = ()) -> Shown:
     home = Home.open(directory, tuple(settings))
     log = home.log()
     try:
-        folder, manifest = home.models().open()
-        live = Live(log, home.config, events=False)
-        events, start = live.all_events(), manifest.until_ms
-        applied = int(np.searchsorted(events.received_at, start, side="left"))
-        live.state.apply(events.take(slice(0, applied)))
-        model = build(home.config, live, folder, manifest.version)
+        held = held_out(home, log)
+        live, events = held.live, held.events
         positive = positive_rows(events, live.roles.weight, live.roles.least)
-        asked = slates.visits(events, positive, start, USERS, seed=0)
-        found = slates.show(model, live, home.config, events, applied, asked, Silent())
+        asked = slates.visits(events, positive, held.manifest.until_ms, USERS, seed=0)
+        found = slates.show(held.model, live, home.config, events, held.applied, asked, Silent())
         items = len(live.catalogue())
     finally:
         log.close()
@@ -63,5 +56,5 @@ def measured(runs: Sequence[Shown]) -> list[dict[str, Any]]:
         for run in runs:
             system.add(run.tops[name], run.truth, MEASURES, run.items, float("nan"))
         systems.append(system)
-    whole = (FUNNEL, "before reranking", BASELINE)
+    whole = (FUNNEL, BEFORE, BASELINE)
     return plain(systems, [system for system in systems if system.name not in whole], MEASURES)

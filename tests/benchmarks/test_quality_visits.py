@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.quality import visits
 
+from tests.serving.conftest import SMALL
 from upnext.evaluation.run import evaluate
 from upnext.home import Home
 from upnext.simulation.frames import simulate
@@ -16,28 +17,19 @@ from upnext.training.run import train
 
 DAY_MS = 86_400_000
 START = 1_736_121_600_000
-SMALL = (
-    "candidates.als.embedding_size=8",
-    "candidates.als.epochs=2",
-    "candidates.two_tower.embedding_size=16",
-    "candidates.two_tower.epochs=1",
-    "ranking.epochs=1",
-    "ranking.expert_sizes=[16, 8]",
-    "evaluation.users=0",
-    "training.threads=1",
-)
+SETTINGS = (*SMALL, "evaluation.users=0")
 
 
 def test_every_way_of_choosing_is_measured_as_evaluate_measures_it(tmp_path: Path) -> None:
     data = simulate(WorldConfig(items=400, users=200, impressions=7_500, days=4, seed=1, start_at=START))
-    home = Home.open(Home.create(tmp_path / "home").directory, SMALL)
+    home = Home.open(Home.create(tmp_path / "home").directory, SETTINGS)
     log = home.log()
     log.upsert_items(data.items)
     log.upsert_users(data.users)
     log.append_events(data.events)
     log.close()
     assert train(home, START + 3 * DAY_MS, Silent()) is not None
-    shown = visits.first_visits(home.directory, SMALL)
+    shown = visits.first_visits(home.directory, SETTINGS)
     found = evaluate(home, None, None, Silent())
     assert len(shown.truth) == found["users"] > 20
     rows = {row["system"]: row for row in visits.measured([shown])}

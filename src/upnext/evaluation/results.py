@@ -13,6 +13,7 @@ import numpy as np
 BASELINE = "popularity"  # the row that every other is compared with
 UNION = "union"
 FUNNEL = "full funnel"
+BEFORE = "before reranking"
 
 Numbers = Mapping[str, float | None]
 """Measure -> value; None or NaN where it is not defined."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from upnext.home import Home
 from upnext.live import Live
 from upnext.reranking.similarity import Similarity
 from upnext.storage.artifacts import Manifest
+from upnext.storage.log import Log
 from upnext.training.examples import from_impressions
 from upnext.training.interactions import positive_rows
 from upnext.training.progress import Progress
@@ -33,37 +35,44 @@ def evaluate(home: Home, until: int | None, truth: Path | None, progress: Progre
     State follows the log through the window; model weights stay as they were trained. Raises HomeError when nothing
     was held out.
     """
-    config, log = home.config, home.log()
+    log = home.log()
     try:
-        directory, manifest = home.models().open()
-        live = Live(log, config, events=False)
-        events = live.all_events()
-        if until is not None:
-            events = events.take(events.received_at < until)
-        start = manifest.until_ms
-        applied = int(np.searchsorted(events.received_at, start, side="left"))
-        if applied == len(events):
-            raise HomeError(
-                f"{home.directory}: the active model was trained on everything before {_when(start)}, and nothing was "
-                f"received since. Hold something out: `upnext train --home {home.directory} --until DATE`."
-            )
-        live.state.apply(events.take(slice(0, applied)))
-        model = build(config, live, directory, manifest.version)
-        return _measure(config, live, model, manifest, events, applied, truth, progress)
+        return _measure(home.config, held_out(home, log, until), truth, progress)
     finally:
         log.close()
 
 
-def _measure(
-    config: Config,
-    live: Live,
-    model: Model,
-    manifest: Manifest,
-    events: Events,
-    applied: int,
-    truth: Path | None,
-    progress: Progress,
-) -> Results:
+@dataclass(frozen=True)
+class HeldOut:
+    """The active model, with a live state that knows what was received before its training window ended."""
+
+    model: Model
+    manifest: Manifest
+    live: Live
+    events: Events  # in log order, to the end of the test window
+    applied: int  # of them are in the state
+
+
+def held_out(home: Home, log: Log, until: int | None = None) -> HeldOut:
+    """What there is to measure, up to ``until`` (ms; None = the end). Raises HomeError when nothing was held out."""
+    directory, manifest = home.models().open()
+    live = Live(log, home.config, events=False)
+    events = live.all_events()
+    if until is not None:
+        events = events.take(events.received_at < until)
+    start = manifest.until_ms
+    applied = int(np.searchsorted(events.received_at, start, side="left"))
+    if applied == len(events):
+        raise HomeError(
+            f"{home.directory}: the active model was trained on everything before {_when(start)}, and nothing was "
+            f"received since. Hold something out: `upnext train --home {home.directory} --until DATE`."
+        )
+    live.state.apply(events.take(slice(0, applied)))
+    return HeldOut(build(home.config, live, directory, manifest.version), manifest, live, events, applied)
+
+
+def _measure(config: Config, held: HeldOut, truth: Path | None, progress: Progress) -> Results:
+    model, manifest, live, events, applied = held.model, held.manifest, held.live, held.events, held.applied
     start, k = manifest.until_ms, config.evaluation.k
     positive = positive_rows(events, live.roles.weight, live.roles.least)
     asked = slates.visits(events, positive, start, config.evaluation.users, config.training.seed)

@@ -10,7 +10,7 @@ import numpy as np
 from upnext.build import Model
 from upnext.config import Config, TaskConfig
 from upnext.evaluation import metrics
-from upnext.evaluation.results import BASELINE, FUNNEL, UNION
+from upnext.evaluation.results import BASELINE, BEFORE, FUNNEL, UNION
 from upnext.live import Live
 from upnext.pipeline import first_k
 from upnext.ranking.value import weighted_sum
@@ -106,7 +106,7 @@ def _collect(shown: Shown, slate: Slate, k: int) -> None:
     considered = slate.considered
     shown.add(FUNNEL, padded(slate.chosen, k))
     by_value = considered.take(by_utility(considered).rows, considered.offsets)
-    shown.add("before reranking", padded(first_k(by_value, k), k))
+    shown.add(BEFORE, padded(first_k(by_value, k), k))
     shown.add(UNION, padded(considered, DEPTH))
     for name in considered.columns:
         if name.startswith("score_"):
@@ -150,7 +150,7 @@ def candidate_metrics(shown: Shown, truth: Ragged) -> dict[str, dict[str, float 
     """Recall of each source alone, of their union, and of popularity at the same depth."""
     found: dict[str, dict[str, float | None]] = {}
     for name in shown.lists:
-        if name not in (FUNNEL, "before reranking"):
+        if name not in (FUNNEL, BEFORE):
             lists = shown[name]
             found[name] = {
                 f"recall@{DEPTH}": metrics.recall(lists, truth, DEPTH).mean,
@@ -166,12 +166,11 @@ def worth(asked: Visits, examples: Examples, tasks: Mapping[str, TaskConfig]) ->
     weights = {name: task.weight for name, task in tasks.items()}
     given = weighted_sum(examples.labels, weights, len(examples))
     user = np.repeat(examples.moments.user, np.diff(examples.moments.offsets)).astype(np.int64)
-    pairs, row = np.unique((user << 32) | examples.moments.item, return_inverse=True)
-    total = np.append(np.bincount(row, given, minlength=len(pairs)), 0)
+    shown = (user << 32) | examples.moments.item
     wanted = (np.repeat(asked.user, np.diff(asked.truth.offsets)).astype(np.int64) << 32) | asked.truth.item
-    place = np.searchsorted(pairs, wanted)
-    known = np.isin(wanted, pairs)
-    return np.where(known, total[np.where(known, place, -1)], 0).astype(np.float32)
+    pairs, pair = np.unique(np.concatenate([wanted, shown]), return_inverse=True)
+    total = np.bincount(pair[len(wanted) :], given, minlength=len(pairs))
+    return total[pair[: len(wanted)]].astype(np.float32)
 
 
 def slate_metrics(
@@ -189,7 +188,7 @@ def slate_metrics(
     """
     catalogue = live.catalogue()
     found: dict[str, dict[str, float | None]] = {}
-    for name in [FUNNEL, "before reranking", *(n for n in shown.lists if n not in (FUNNEL, "before reranking", UNION))]:
+    for name in [FUNNEL, BEFORE, *(n for n in shown.lists if n not in (FUNNEL, BEFORE, UNION))]:
         lists = shown[name][:, :k]
         found[name] = {
             f"ndcg@{k}": metrics.ndcg(lists, asked.truth, k).mean,
