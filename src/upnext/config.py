@@ -244,7 +244,7 @@ class RankingConfig(Section):
     batch_size: int = Field(1024, description="Rows a step.", ge=8)
     learning_rate: float = Field(1e-3, description="Adam's step.", gt=0)
     dropout: float = Field(0.1, description="On the experts' inputs; not on lists of choices.", ge=0, lt=1)
-    id_dropout: float = Field(0.2, description="How often training hides an item's id from the ranker.", ge=0, le=1)
+    id_dropout: float = Field(0.35, description="How often training hides an item's or a user's id.", ge=0, le=1)
     candidates_per_event: int = Field(
         64, description="Of a list of choices: a chosen item and source candidates beside it.", ge=2
     )
