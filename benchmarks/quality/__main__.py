@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.quality import choosing, foretelling
-from benchmarks.quality.choosing import MEASURES, Wanted
+from benchmarks.quality.choosing import Wanted
+from benchmarks.quality.datasets import NAMES
 from upnext import __version__
 
 RANKING = "kuairand-pure"
@@ -47,7 +48,8 @@ def main() -> None:
 
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    parser.add_argument("--dataset", choices=[*MEASURES, RANKING], required=True)
+    parser.add_argument("--dataset", choices=[*NAMES, RANKING], required=True,
+                        help="a public one, or the format of any other: sequences, check-ins, ratings")  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a training a seed (default 0 1 2)")

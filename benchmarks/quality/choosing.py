@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.quality import homes
-from benchmarks.quality.datasets import LOADERS, warm_pairs
+from benchmarks.quality.datasets import format_of, load, warm_pairs
 from benchmarks.quality.funnel import DEPTH, SLATE, UNION, Stages, ask
 from benchmarks.quality.lists import Top
 from benchmarks.quality.metrics import Measure
@@ -21,10 +21,9 @@ from benchmarks.quality.split import Lists, Split, Splits
 
 RECALL, NDCG = "recall", "ndcg"
 MEASURES: Mapping[str, tuple[Measure, ...]] = {
-    "amazon-beauty": (Measure(RECALL, 10), Measure(NDCG, 10)),
-    "amazon-toys": (Measure(RECALL, 10), Measure(NDCG, 10)),
-    "gowalla": (Measure(RECALL, 20), Measure(NDCG, 20)),
-    "movietweetings": (Measure(NDCG, 10), Measure(RECALL, 10), Measure(RECALL, 100)),
+    "sequences": (Measure(RECALL, 10), Measure(NDCG, 10)),
+    "check-ins": (Measure(RECALL, 20), Measure(NDCG, 20)),
+    "ratings": (Measure(NDCG, 10), Measure(RECALL, 10), Measure(RECALL, 100)),
 }
 COLD = (Measure(RECALL, 20), Measure(NDCG, 10))
 COLD_DEPTH = 20
@@ -59,8 +58,8 @@ class Answered:
 
 def run(wanted: Wanted) -> tuple[dict[str, Any], list[Table]]:
     """Everything measured, as JSON and as tables."""
-    splits = LOADERS[wanted.dataset](wanted.data)
-    measures = MEASURES[wanted.dataset]
+    splits = load(wanted.dataset, wanted.data)
+    measures = MEASURES[format_of(wanted.dataset)]
     k = max(*(measure.k for measure in measures), COLD_DEPTH)
     stages, seconds = _ours(wanted, splits.test, k) if wanted.ours else ([], [])
     answered = [Answered(OURS, [stage.tops[SLATE] for stage in stages], seconds, _notes(stages))] if stages else []

@@ -1,4 +1,7 @@
-"""Public data sets as splits: leave-last-out sequences, held-out check-ins, and ratings divided in time."""
+"""Data sets as splits: leave-last-out sequences, held-out check-ins, and ratings divided in time.
+
+The public ones are known by name; any other folder in one of these formats by the name of the format.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +20,28 @@ VALIDATION_SHARE = 0.1  # of each user's check-ins
 TEST_SHARE = 0.1  # of all ratings, the latest
 
 
-def amazon(folder: Path) -> Splits:
-    """The last item of each user is the test, the one before it validation.
+def sequences(folder: Path) -> Splits:
+    """As ``upnext import sequences`` reads them. The last item of each user is the test, the one before it validation.
 
     Models are fitted on all but the last two, for validation and test alike; the history at test time is all but
     the last.
     """
     lines = [line.split() for line in (folder / "sequences.txt").read_text(encoding="utf-8").splitlines() if line]
-    table = json.loads((folder / "attributes.json").read_text(encoding="utf-8"))
-    names = sorted({*table, *(item for line in lines for item in line[1:])}, key=int)
+    about = folder / "attributes.json"
+    table = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
+    names = sorted({*table, *(item for line in lines for item in line[1:])}, key=lambda name: (len(name), name))
     code = {name: place for place, name in enumerate(names)}
-    sequences = [[code[item] for item in line[1:]] for line in lines]
+    coded = [[code[item] for item in line[1:]] for line in lines]
 
     def split(end: int) -> Split:
         """The item that many places from the end is the truth."""
         return Split(
             users=np.array([line[0] for line in lines]),
             items=np.array(names),
-            fit=Lists.of([row[:-2] for row in sequences]),
+            fit=Lists.of([row[:-2] for row in coded]),
             fit_at=NO_TIMES,
-            history=Lists.of([row[:-end] for row in sequences]),
-            truth=Lists.of([[row[-end]] for row in sequences]),
+            history=Lists.of([row[:-end] for row in coded]),
+            truth=Lists.of([row[-end:][:1] if len(row) > end else [] for row in coded]),
             attributes=Lists.of([table.get(name, []) for name in names]),
             ordered=True,
             now=0,
@@ -46,8 +50,11 @@ def amazon(folder: Path) -> Splits:
     return Splits(split(1), split(2))
 
 
-def gowalla(folder: Path) -> Splits:
-    """The published division; validation is a tenth of each user's training check-ins, drawn by seed."""
+def check_ins(folder: Path) -> Splits:
+    """``train.txt`` and ``test.txt``, as LightGCN's data sets are published: a line a user, without an order in time.
+
+    Validation is a tenth of each user's training check-ins, drawn by seed.
+    """
     train, test = (_numbers(folder / name) for name in ("train.txt", "test.txt"))
     users = max(*train, *test) + 1
     items = max(max(row, default=0) for part in (train, test) for row in part.values()) + 1
@@ -71,8 +78,8 @@ def gowalla(folder: Path) -> Splits:
     return Splits(test_split, split(known.only(~held), known.only(held)))
 
 
-def movietweetings(folder: Path) -> Splits:
-    """The last tenth of all ratings by time is the test, the tenth before it validation.
+def ratings(folder: Path) -> Splits:
+    """``ratings.dat`` and ``movies.dat``. The last tenth by time is the test, the tenth before it validation.
 
     Any rating is relevant, as ``upnext import movielens`` has it: what somebody went to see and rate. Models know
     all ratings before the period, and everybody is asked at its beginning.
@@ -112,11 +119,30 @@ def movietweetings(folder: Path) -> Splits:
 
 
 LOADERS: Mapping[str, Callable[[Path], Splits]] = {
-    "amazon-beauty": amazon,
-    "amazon-toys": amazon,
-    "gowalla": gowalla,
-    "movietweetings": movietweetings,
+    "sequences": sequences,
+    "check-ins": check_ins,
+    "ratings": ratings,
 }
+PUBLIC: Mapping[str, str] = {
+    "amazon-beauty": "sequences",
+    "amazon-toys": "sequences",
+    "gowalla": "check-ins",
+    "movietweetings": "ratings",
+}
+NAMES = (*PUBLIC, *LOADERS)
+
+
+def format_of(name: str) -> str:
+    """The format of a data set of ``NAMES``: a key of ``LOADERS``."""
+    return PUBLIC.get(name, name)
+
+
+def load(name: str, folder: Path) -> Splits:
+    """Raises SystemExit, which names the folder, where it is not in the format."""
+    try:
+        return LOADERS[format_of(name)](folder)
+    except (OSError, ValueError, LookupError) as error:
+        raise SystemExit(f"{folder} is not readable as {format_of(name)}: {type(error).__name__}: {error}") from error
 
 
 def _numbers(path: Path) -> dict[int, list[int]]:

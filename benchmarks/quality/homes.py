@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.quality.datasets import format_of
 from benchmarks.quality.split import Split
 
 DAY_MS = 86_400_000
@@ -49,9 +50,14 @@ def sequences(split: Split, data: Path, folder: Path) -> Source:
     """
     names = split.items.tolist()
     rows = enumerate(split.users.tolist())
-    lines = [" ".join([user, *(names[item] for item in split.history[row])]) for row, user in rows]
+    lines = [
+        " ".join([user, *(names[item] for item in split.history[row])])
+        for row, user in rows
+        if split.history.sizes[row]
+    ]
     (folder / "sequences.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    shutil.copy(data / "attributes.json", folder)
+    if (about := data / "attributes.json").exists():
+        shutil.copy(about, folder)
     return Source(("sequences", str(folder)), "2020-01-01", NEW_YEAR_2020 + NOON + DAY_MS)
 
 
@@ -83,10 +89,9 @@ def ratings(split: Split, data: Path, folder: Path) -> Source:
 
 
 SOURCES: Mapping[str, Callable[[Split, Path, Path], Source]] = {
-    "amazon-beauty": sequences,
-    "amazon-toys": sequences,
-    "gowalla": check_ins,
-    "movietweetings": ratings,
+    "sequences": sequences,
+    "check-ins": check_ins,
+    "ratings": ratings,
 }
 
 
@@ -94,7 +99,7 @@ def imported(name: str, split: Split, data: Path, folder: Path) -> tuple[Path, S
     """A home in ``folder`` that holds what may be known."""
     inbox, home = folder / "inbox", folder / "home"
     inbox.mkdir(parents=True)
-    source = SOURCES[name](split, data, inbox)
+    source = SOURCES[format_of(name)](split, data, inbox)
     upnext("init", str(home))
     upnext("import", f"--home={home}", *source.words)
     return home, source

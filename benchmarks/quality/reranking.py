@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.quality.datasets import LOADERS
-from benchmarks.quality.homes import DAY_MS, NEW_YEAR_2020, NOON, SOURCES
+from benchmarks.quality.datasets import NAMES, format_of, load
+from benchmarks.quality.homes import DAY_MS, NEW_YEAR_2020, NOON
 from benchmarks.quality.lists import Top
 from benchmarks.quality.metrics import coverage, mean, ndcg
 from benchmarks.quality.split import Split
@@ -39,13 +39,13 @@ Shown = NDArray[np.int32]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=[*LOADERS], required=True)
+    parser.add_argument("--dataset", choices=NAMES, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="what a run of benchmarks.quality kept")
     parser.add_argument("--users", type=int, default=5000, help="of those who are asked, at most")
     parser.add_argument("--json", type=Path)
     flags = parser.parse_args()
-    split = LOADERS[flags.dataset](flags.data).test
+    split = load(flags.dataset, flags.data).test
     asked = split.asked
     if len(asked) > flags.users:
         asked = np.sort(np.random.default_rng(0).choice(asked, flags.users, replace=False))
@@ -118,7 +118,7 @@ def _now(name: str, split: Split) -> int:
     if split.now:
         return split.now
 
-    return NEW_YEAR_2020 + DAY_MS + (NOON if SOURCES[name].__name__ == "sequences" else 0)
+    return NEW_YEAR_2020 + DAY_MS + (NOON if format_of(name) == "sequences" else 0)
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> Table:

@@ -45,12 +45,12 @@ class OnDevice(Alone):
 
 def prepare(dataset: str, data: Path, home: Path, to: Path) -> None:
     # Imported here: fitting needs neither a catalogue nor a log.
-    from benchmarks.quality.datasets import LOADERS
+    from benchmarks.quality.datasets import load
     from upnext.home import Home
     from upnext.live import Live
     from upnext.training.data import TrainingData
 
-    split = LOADERS[dataset](data).test
+    split = load(dataset, data).test
     opened = Home.open(home, ())
     live = Live(opened.log(), opened.config)
     known = TrainingData.read(live, None)

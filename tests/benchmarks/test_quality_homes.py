@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.quality import homes
-from benchmarks.quality.datasets import amazon, gowalla, movietweetings
+from benchmarks.quality.datasets import check_ins, ratings, sequences
 from benchmarks.quality.funnel import SLATE, UNION, ask
 from benchmarks.quality.lists import Top
 from benchmarks.quality.metrics import Measure
@@ -22,9 +22,9 @@ def test_the_last_item_is_not_written(tmp_path: Path) -> None:
     data, inbox = tmp_path / "data", tmp_path / "inbox"
     data.mkdir()
     inbox.mkdir()
-    (data / "sequences.txt").write_text("7 1 2 3 4\n8 4 2 1\n", encoding="utf-8")
+    (data / "sequences.txt").write_text("7 1 2 3 4\n8 4 2 1\n9 4\n", encoding="utf-8")  # 9 did nothing before
     (data / "attributes.json").write_text(json.dumps({"1": [5]}), encoding="utf-8")
-    source = homes.sequences(amazon(data).test, data, inbox)
+    source = homes.sequences(sequences(data).test, data, inbox)
     assert (inbox / "sequences.txt").read_text(encoding="utf-8") == "7 1 2 3\n8 4 2\n"
     assert source.until == "2020-01-01"
 
@@ -32,7 +32,7 @@ def test_the_last_item_is_not_written(tmp_path: Path) -> None:
 def test_check_ins_get_times_over_one_day(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("0 0 1 2\n1 2 3\n", encoding="utf-8")
     (tmp_path / "test.txt").write_text("0 3\n1 0 1\n", encoding="utf-8")
-    source = homes.check_ins(gowalla(tmp_path).test, tmp_path, tmp_path)
+    source = homes.check_ins(check_ins(tmp_path).test, tmp_path, tmp_path)
     with (tmp_path / "events.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert sorted((row["user_id"], row["item_id"]) for row in rows) == [
@@ -49,7 +49,7 @@ def test_ratings_of_the_period_are_not_written(tmp_path: Path) -> None:
     (tmp_path / "movies.dat").write_text("m0::A (2001)::Drama|War\n", encoding="utf-8")
     inbox = tmp_path / "inbox"
     inbox.mkdir()
-    source = homes.ratings(movietweetings(tmp_path).test, tmp_path, inbox)
+    source = homes.ratings(ratings(tmp_path).test, tmp_path, inbox)
     assert (inbox / "ratings.dat").read_text(encoding="utf-8").splitlines() == rows[:18]
     assert source.now == 1_018_000
 
@@ -62,7 +62,7 @@ def test_a_home_without_a_model_answers_in_codes_of_the_split(tmp_path: Path) ->
     )
     films = "".join(f"m{n}::Film {n} (2001)::Drama\n" for n in range(9))
     (tmp_path / "movies.dat").write_text(films, encoding="utf-8")
-    split = movietweetings(tmp_path).test
+    split = ratings(tmp_path).test
     home, source = homes.imported("movietweetings", split, tmp_path, tmp_path / "work")
     assert Home.open(home).models().active() is None
     found = ask(home, split, source.now, 5)

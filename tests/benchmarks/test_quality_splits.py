@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.quality.datasets import LOADERS, amazon, gowalla, movietweetings, warm_pairs
+from benchmarks.quality.datasets import check_ins, load, ratings, sequences, warm_pairs
 from benchmarks.quality.split import Lists, Split
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -20,7 +20,7 @@ def names(split: Split, lists: Lists) -> list[list[str]]:
 def test_the_last_item_is_held_out(tmp_path: Path) -> None:
     (tmp_path / "sequences.txt").write_text("7 1 2 3 4\n8 4 2 1\n", encoding="utf-8")
     (tmp_path / "attributes.json").write_text(json.dumps({"1": [5], "9": [5, 6]}), encoding="utf-8")
-    splits = amazon(tmp_path)
+    splits = sequences(tmp_path)
     test, validation = splits.test, splits.validation
     assert test.items.tolist() == ["1", "2", "3", "4", "9"]
     assert names(test, test.fit) == [["1", "2"], ["4"]] == names(validation, validation.fit)
@@ -32,10 +32,20 @@ def test_the_last_item_is_held_out(tmp_path: Path) -> None:
     assert test.items[test.cold_items].tolist() == ["3", "9"]
 
 
+def test_any_folder_in_a_format_is_read_and_others_are_named(tmp_path: Path) -> None:
+    (tmp_path / "sequences.txt").write_text("ann b10 b2 c\nbob c\ncid b2 c\n", encoding="utf-8")
+    test = load("sequences", tmp_path).test
+    assert names(test, test.truth) == [["c"], [], ["c"]]
+    assert names(test, test.history) == [["b10", "b2"], [], ["b2"]]
+    assert test.attributes.sizes.tolist() == [0, 0, 0]
+    with pytest.raises(SystemExit, match=f"{tmp_path} is not readable as check-ins: .*train.txt"):
+        load("gowalla", tmp_path)
+
+
 def test_check_ins_keep_the_published_division(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("0 0 1 2\n1 2 3\n", encoding="utf-8")
     (tmp_path / "test.txt").write_text("0 3\n1 0 1\n", encoding="utf-8")
-    splits = gowalla(tmp_path)
+    splits = check_ins(tmp_path)
     assert names(splits.test, splits.test.fit) == [["0", "1", "2"], ["2", "3"]]
     assert names(splits.test, splits.test.truth) == [["3"], ["0", "1"]]
     both = len(splits.validation.fit.item) + len(splits.validation.truth.item)
@@ -46,7 +56,7 @@ def test_ratings_are_divided_in_time(tmp_path: Path) -> None:
     rows = [f"{user}::{film}::8::{1000 + place}" for place, (user, film) in enumerate(RATINGS)]
     (tmp_path / "ratings.dat").write_text("\n".join(reversed(rows)) + "\n", encoding="utf-8")
     (tmp_path / "movies.dat").write_text("m0::A (2001)::Drama|War\nm9::B (2002)::\n", encoding="utf-8")
-    test = movietweetings(tmp_path).test
+    test = ratings(tmp_path).test
     assert test.now == 1_018_000
     assert len(test.fit.item) == 18
     assert test.fit_at.max() < test.now
@@ -66,7 +76,7 @@ RATINGS = [*((f"u{n % 3}", f"m{n % 6}") for n in range(18)), ("new", "m1"), ("u0
 def test_a_split_comes_back_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "sequences.txt").write_text("7 1 2 3 4\n8 4 2 1\n", encoding="utf-8")
     (tmp_path / "attributes.json").write_text("{}", encoding="utf-8")
-    split = amazon(tmp_path).test
+    split = sequences(tmp_path).test
     split.save(tmp_path / "split.npz")
     found = Split.load(tmp_path / "split.npz")
     assert found.items.tolist() == split.items.tolist()
@@ -86,8 +96,8 @@ def test_a_split_comes_back_from_its_file(tmp_path: Path) -> None:
     ],
 )
 def test_real_data_is_what_it_was(name: str, users: int, items: int, pairs: int) -> None:
-    for split in (LOADERS[name](DATA / name).test, LOADERS[name](DATA / name).validation):
+    for split in (load(name, DATA / name).test, load(name, DATA / name).validation):
         known = np.unique((split.history.row << 32) | split.history.item)
         assert not np.isin((split.truth.row << 32) | split.truth.item, known).any()
-    test = LOADERS[name](DATA / name).test
+    test = load(name, DATA / name).test
     assert (len(test.asked), len(test.items), len(test.truth.item)) == (users, items, pairs)

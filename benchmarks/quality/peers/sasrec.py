@@ -26,7 +26,7 @@ from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
-from benchmarks.quality.datasets import LOADERS
+from benchmarks.quality.datasets import NAMES, format_of, load
 from benchmarks.quality.lists import Top
 from benchmarks.quality.metrics import coverage, mean, ndcg, recall
 from benchmarks.quality.peers import popularity
@@ -143,14 +143,14 @@ def _answers(model: SASRecModel, split: Split) -> Top:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, choices=[name for name in LOADERS if name != "gowalla"])
+    parser.add_argument("--dataset", required=True, choices=[name for name in NAMES if format_of(name) != "check-ins"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--into", type=Path, required=True, help="folder for the lists")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--dropout", type=float, nargs="+", default=DROPOUT, help="to choose from on validation")
     parser.add_argument("--seconds", type=float, default=86_400, help="that one training may take")
     flags = parser.parse_args()
-    splits = LOADERS[flags.dataset](flags.data)
+    splits = load(flags.dataset, flags.data)
     for seed in flags.seeds:
         _run(splits, seed, flags)
 
