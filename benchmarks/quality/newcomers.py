@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.quality.datasets import ratings
+from benchmarks.quality.datasets import load
 from benchmarks.quality.lists import Top
 from benchmarks.quality.metrics import mean, ndcg, recall
 from benchmarks.quality.split import Lists
@@ -51,7 +51,7 @@ def main() -> None:
 
 def measured(home: Home, data: Path, events: int) -> dict[str, Any]:
     """Recall@20 and NDCG@10 by system, of everybody who is new and was asked after so many events."""
-    split = ratings(data).test
+    split = load("movietweetings", data).test
     rows = _new_ratings(data, split.now, set(split.users[~split.cold_users].tolist()))
     rows = {user: told for user, told in rows.items() if len(told) >= events + MORE}
     log = home.log()
